@@ -1,0 +1,119 @@
+"""Where kernels can run: whether each backend is usable on this machine, and if not, why not.
+
+Asking imports nothing heavy until it must: `available` is found out on first use and remembered.
+"""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from .arrays import is_array
+
+
+def array_kind(x: Any) -> str:
+    """`"numpy"` or `"cupy"`: whose array this is.
+
+    Raises:
+        TypeError: if it is neither.
+    """
+    if isinstance(x, (np.ndarray, np.generic)):
+        return "numpy"
+    if is_array(x):
+        return "cupy"
+    raise TypeError(f"kernels take NumPy or CuPy arrays, not {type(x).__name__}")
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A way to run kernels.
+
+    Attributes:
+        name: its name.
+        arrays: the kinds of array it takes.
+        probe: returns why it cannot be used here, or None if it can.
+        automatic: whether it is considered without being asked for.
+        description: what it is, in a few words.
+    """
+
+    name: str
+    arrays: tuple[str, ...]
+    probe: Callable[[], str | None]
+    automatic: bool
+    description: str
+
+    @functools.cached_property
+    def reason(self) -> str | None:
+        """Why it cannot be used here; None if it can."""
+        return self.probe()
+
+    @property
+    def available(self) -> bool:
+        """Whether it can be used here."""
+        return self.reason is None
+
+
+def _probe_numba() -> str | None:
+    return None if find_spec("numba") else "the package numba is not installed"
+
+
+def _probe_cuda() -> str | None:
+    """Compile and run one kernel: a driver, a device, and a compiler with its headers must be there."""
+    if not find_spec("cupy"):
+        return "the package cupy is not installed (install the extra cuda12 or cuda13)"
+    try:
+        import cupy  # type: ignore[import-not-found,import-untyped,unused-ignore]
+
+        if not cupy.cuda.is_available():
+            return "no CUDA driver or no CUDA device was found"
+        source = 'extern "C" __global__ void probe(float* x) { x[0] = 42.0f; }'
+        x = cupy.zeros(1, dtype=cupy.float32)
+        cupy.RawKernel(source, "probe")((1,), (1,), (x,))
+        return None if float(x[0]) == 42.0 else "a test kernel ran but gave a wrong result"
+    except Exception as error:  # whatever is broken in an installation, its words are the reason
+        return f"{type(error).__name__}: {error}".strip().splitlines()[0]
+
+
+def _probe_host_compiler() -> str | None:
+    return None if shutil.which("g++") or shutil.which("clang++") else "no C++ compiler was found"
+
+
+BACKENDS: dict[str, Backend] = {
+    b.name: b
+    for b in (
+        Backend(
+            "reference",
+            ("numpy", "cupy"),
+            lambda: None,
+            automatic=True,
+            description="the definition, in NumPy's words, on the CPU or through CuPy on the GPU",
+        ),
+        Backend(
+            "numba",
+            ("numpy",),
+            _probe_numba,
+            automatic=True,
+            description="compiled by Numba for the CPU",
+        ),
+        Backend(
+            "cuda",
+            ("cupy",),
+            _probe_cuda,
+            automatic=True,
+            description="CUDA C++ on the GPU",
+        ),
+        Backend(
+            "cuda-on-cpu",
+            ("numpy",),
+            _probe_host_compiler,
+            automatic=False,
+            description="the CUDA C++ sources run on the CPU, for study and tests",
+        ),
+    )
+}

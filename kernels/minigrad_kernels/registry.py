@@ -1,0 +1,257 @@
+"""A kernel is one array function: its definition, and faster implementations of it.
+
+The definition (the reference) is written for NumPy and CuPy arrays alike and is always there. Each
+other implementation belongs to a backend and says two things about given arguments: `accepts`, can
+it compute them correctly; and `worth`, is it the faster choice. Calling the kernel runs the first
+implementation that says yes to both. Tests and benchmarks ignore `worth`.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .backends import BACKENDS, array_kind
+
+Predicate = Callable[..., bool]
+Build = Callable[[], Callable[..., Any]]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What computing a kernel once takes, whoever does it: its place on a roofline.
+
+    Attributes:
+        flops: floating-point operations, a multiply-add counting as two.
+        bytes: bytes that must be read and written at least once.
+    """
+
+    flops: float
+    bytes: float
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Arguments of one call: what tests and benchmarks try a kernel on."""
+
+    args: tuple[Any, ...]
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def arguments(*args: Any, **options: Any) -> Arguments:
+    """The arguments of one call of a kernel."""
+    return Arguments(args, options)
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """One way to compute a kernel.
+
+    Attributes:
+        backend: where it runs, a name in `BACKENDS`.
+        name: tells it from others of the same backend (the rungs of a ladder).
+        build: makes the function, on first use: it may import, and compile.
+        accepts: whether it computes these arguments correctly; None is always.
+        worth: whether it is the faster choice for them; None is always.
+        deterministic: same input, same bits, every time.
+    """
+
+    backend: str
+    name: str
+    build: Build
+    accepts: Predicate | None = None
+    worth: Predicate | None = None
+    deterministic: bool = True
+
+    @functools.cached_property
+    def run(self) -> Callable[..., Any]:
+        """The function itself."""
+        return self.build()
+
+    def refusal(self, *args: Any, **options: Any) -> str | None:
+        """Why it would not be chosen for these arguments; None if it would."""
+        if self.accepts is not None and not self.accepts(*args, **options):
+            return "does not accept these arguments"
+        if self.worth is not None and not self.worth(*args, **options):
+            return "is not worth it for these arguments"
+        return None
+
+
+class _Selection(threading.local):
+    """Which implementations the current thread has asked for, by backend or backend:name."""
+
+    forced: tuple[str, ...] | None = None
+
+
+_selection = _Selection()
+
+KERNELS: dict[str, Kernel] = {}
+
+
+class Kernel:
+    """Call it like a function; see the module's docstring for which implementation runs."""
+
+    def __init__(
+        self,
+        reference: Callable[..., Any],
+        samples: Callable[[np.random.Generator], Iterable[Arguments]],
+        cost: Callable[..., Cost],
+        tolerance: float,
+        deterministic: bool,
+    ) -> None:
+        functools.update_wrapper(self, reference)
+        self.name = reference.__name__
+        self.samples = samples
+        self.cost = cost
+        self.tolerance = tolerance
+        self.implementations = [
+            Implementation("reference", "reference", lambda: reference, deterministic=deterministic)
+        ]
+        self.reference = reference
+        self._plans: dict[tuple[Any, Any], list[Implementation]] = {}
+        KERNELS[self.name] = self
+
+    def on(
+        self,
+        backend: str,
+        name: str = "",
+        accepts: Predicate | None = None,
+        worth: Predicate | None = None,
+        deterministic: bool = True,
+    ) -> Callable[[Build], Build]:
+        """Decorate a function that builds another implementation. The latest has precedence.
+
+        Raises:
+            ValueError: if there is no such backend, or it has an implementation of that name.
+        """
+        if backend not in BACKENDS:
+            raise ValueError(
+                f"{self.name}: no backend {backend!r}; there are {', '.join(BACKENDS)}"
+            )
+        name = name or backend
+        if any((i.backend, i.name) == (backend, name) for i in self.implementations):
+            raise ValueError(f"{self.name}: {backend} already has an implementation {name!r}")
+
+        def add(build: Build) -> Build:
+            entry = Implementation(backend, name, build, accepts, worth, deterministic)
+            self.implementations.insert(0, entry)
+            self._plans.clear()
+            return build
+
+        return add
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        forced = _selection.forced
+        key = (args[0].__class__, forced)
+        candidates = self._plans.get(key)
+        if candidates is None:
+            candidates = self._plans[key] = self._candidates(args[0], forced)
+        for i in candidates:
+            if (i.accepts is None or i.accepts(*args, **options)) and (
+                forced is not None or i.worth is None or i.worth(*args, **options)
+            ):
+                return i.run(*args, **options)
+        return self.reference(*args, **options)
+
+    def _candidates(self, array: Any, forced: tuple[str, ...] | None) -> list[Implementation]:
+        """The usable implementations for this kind of array, best first."""
+        kind = array_kind(array)
+        usable = [
+            i
+            for i in self.implementations
+            if kind in BACKENDS[i.backend].arrays and BACKENDS[i.backend].available
+        ]
+        if forced is None:
+            return [i for i in usable if BACKENDS[i.backend].automatic]
+        return [
+            i for wish in forced for i in usable if wish in (i.backend, f"{i.backend}:{i.name}")
+        ]
+
+    def explain(self, *args: Any, **options: Any) -> str:
+        """Which implementation runs for these arguments, and why the others do not."""
+        forced = _selection.forced
+        kind = array_kind(args[0])
+        candidates = self._candidates(args[0], forced)
+        order = candidates + [i for i in self.implementations if i not in candidates]
+        chosen = None
+        lines = []
+        for i in order:
+            backend = BACKENDS[i.backend]
+            if kind not in backend.arrays:
+                why: str | None = f"takes {' or '.join(backend.arrays)} arrays, these are {kind}"
+            elif not backend.available:
+                why = f"is not usable here: {backend.reason}"
+            elif i not in candidates and i.backend != "reference":
+                why = "runs only when asked for" if forced is None else "was not asked for"
+            elif forced is not None and i.accepts is not None and not i.accepts(*args, **options):
+                why = "does not accept these arguments"
+            else:
+                why = None if forced is not None else i.refusal(*args, **options)
+            if why is None and chosen is None:
+                chosen, why = i, "runs"
+            elif why is None:
+                why = "would do, but comes later"
+            label = i.backend if i.name == i.backend else f"{i.backend}:{i.name}"
+            lines.append(f"  {label}: {why}")
+        assert chosen is not None
+        return "\n".join([f"{self.name}: {chosen.backend}", *lines])
+
+    def __repr__(self) -> str:
+        return f"<kernel {self.name}: {', '.join(i.name for i in reversed(self.implementations))}>"
+
+    def __reduce__(self) -> str:
+        return self.name
+
+
+def kernel(
+    samples: Callable[[np.random.Generator], Iterable[Arguments]],
+    cost: Callable[..., Cost],
+    tolerance: float = 8.0,
+    deterministic: bool = True,
+) -> Callable[[Callable[..., Any]], Kernel]:
+    """Decorate the reference implementation of a kernel.
+
+    Args:
+        samples: yields calls to test every implementation on, given a random generator.
+        cost: the cost of a call, given its arguments.
+        tolerance: how far implementations may differ, in units of the last place times the root of
+            the longest sum; a reason for more than the default stands beside it.
+        deterministic: whether the reference gives the same bits every time.
+    """
+    return lambda reference: Kernel(reference, samples, cost, tolerance, deterministic)
+
+
+@contextmanager
+def use(*wishes: str) -> Iterator[None]:
+    """Compute with these backends, or `backend:name` implementations, in this thread.
+
+    The reference stays the last resort, where none of them accepts the arguments; `worth` is not
+    asked.
+
+    Raises:
+        ValueError: for a backend that does not exist; RuntimeError: for one that cannot be used
+            here, with the reason.
+    """
+    for wish in wishes:
+        name, _, which = wish.partition(":")
+        if name not in BACKENDS:
+            raise ValueError(f"use: no backend {name!r}; there are {', '.join(BACKENDS)}")
+        if which and not any(
+            (i.backend, i.name) == (name, which)
+            for k in KERNELS.values()
+            for i in k.implementations
+        ):
+            raise ValueError(f"use: no kernel has an implementation {wish!r}")
+        if not BACKENDS[name].available:
+            raise RuntimeError(f"use: {name} cannot be used here: {BACKENDS[name].reason}")
+    before, _selection.forced = _selection.forced, wishes
+    try:
+        yield
+    finally:
+        _selection.forced = before

@@ -1,0 +1,373 @@
+"""Asking for gradients: `backward` and `grad`, what is recorded, and watching a pass."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from minigrad_kernels.arrays import array_module, is_array
+
+from . import graph
+from .graph import OUTPUT, Leaf, Node, mode
+from .memory import check_all_unchanged
+from .tensor import Tensor, as_tensor, wrap
+
+
+class _ArrayValues:
+    """How `graph.propagate` treats gradients that are bare arrays: a first-order pass."""
+
+    ndarray = np.ndarray
+    differentiable = False
+
+    @staticmethod
+    def settle(c: Any) -> Any:
+        """What a rule returned, as an array."""
+        if isinstance(c, Tensor):
+            return c.data
+        return c if is_array(c) else np.asarray(c)
+
+    @staticmethod
+    def fit(c: Any, shape: tuple[int, ...], node: Node) -> Any:
+        """Undo broadcasting."""
+        axes = _broadcast_axes(c.shape, shape, node)
+        return c.sum(axis=axes, keepdims=True).reshape(shape)
+
+    @staticmethod
+    def own(c: Any, g: Any) -> Any:
+        """An array that nobody else holds: rules may pass on what they got, or a view of it."""
+        return c.copy() if c is g or getattr(c, "base", None) is not None else c
+
+    @staticmethod
+    def load(kept: tuple[Any, ...], node: Node) -> list[Any]:
+        """What a rule gets of the several values that its edge keeps."""
+        return [node.output if k is OUTPUT else k.data for k in kept]
+
+    @staticmethod
+    def output(node: Node) -> Any:
+        return node.output
+
+    @staticmethod
+    def hooked(g: Any, node: Node) -> Any:
+        return _run_hooks(wrap(g), node).data
+
+    @staticmethod
+    def check(c: Any, node: Node) -> None:
+        _check_finite(c, node)
+
+
+class _TensorValues:
+    """How `graph.propagate` treats gradients that are tensors: a pass that is itself recorded."""
+
+    ndarray = Tensor
+    differentiable = True
+
+    @staticmethod
+    def settle(c: Any) -> Tensor:
+        return as_tensor(c)
+
+    @staticmethod
+    def fit(c: Tensor, shape: tuple[int, ...], node: Node) -> Tensor:
+        axes = _broadcast_axes(c.shape, shape, node)
+        return c.sum(axes, keepdim=True).reshape(shape)
+
+    @staticmethod
+    def own(c: Tensor, g: Tensor) -> Tensor:
+        return wrap(c.data.copy(), c.node) if c is g or c.data.base is not None else c
+
+    @staticmethod
+    def load(kept: tuple[Any, ...], node: Node) -> list[Any]:
+        return [wrap(node.output, node) if k is OUTPUT else k for k in kept]
+
+    @staticmethod
+    def output(node: Node) -> Tensor:
+        return wrap(node.output, node)
+
+    @staticmethod
+    def hooked(g: Tensor, node: Node) -> Tensor:
+        return _run_hooks(g, node)
+
+    @staticmethod
+    def check(c: Tensor, node: Node) -> None:
+        _check_finite(c.data, node)
+
+
+def _broadcast_axes(shape: tuple[int, ...], wanted: tuple[int, ...], node: Node) -> tuple[int, ...]:
+    """The axes over which a gradient of `shape` is summed to become one of shape `wanted`."""
+    extra = len(shape) - len(wanted)
+    if extra < 0 or any(n != w and w != 1 for n, w in zip(shape[extra:], wanted, strict=True)):
+        raise ValueError(
+            f"backward: a rule of {node.name} (called at {node.where()}) returned a gradient of "
+            f"shape {shape} for an input of shape {wanted}"
+        )
+    repeated = (i + extra for i, w in enumerate(wanted) if w == 1 and shape[i + extra] != 1)
+    return (*range(extra), *repeated)
+
+
+def _run_hooks(g: Tensor, node: Node) -> Tensor:
+    for hook in list(node.hooks or ()):
+        replaced = hook(g)
+        if replaced is not None:
+            replaced = as_tensor(replaced)
+            if replaced.shape != node.shape:
+                raise ValueError(
+                    f"hook on {node.name}: returned shape {replaced.shape} for a gradient of shape "
+                    f"{node.shape}"
+                )
+            g = replaced
+    return g
+
+
+def _check_finite(c: Any, node: Node) -> None:
+    if not array_module(c).isfinite(c).all():
+        kind = "NaN" if array_module(c).isnan(c).any() else "infinite"
+        raise FloatingPointError(
+            f"backward: the gradient rule of {node.name}, called at {node.where()}, returned "
+            f"{kind} values"
+        )
+
+
+def _seed(y: Any, gradient: Any, caller: str) -> tuple[Node, Tensor]:
+    if not isinstance(y, Tensor):
+        raise TypeError(f"{caller}: outputs must be tensors, got {type(y).__name__}")
+    if y.node is None:
+        raise ValueError(
+            f"{caller}: the output of shape {y.shape} does not depend on any tensor that requires a "
+            "gradient (or was computed under no_grad)"
+        )
+    if gradient is None:
+        if y.data.size != 1:
+            raise ValueError(
+                f"{caller}: an output of shape {y.shape} needs a gradient to start from; pass "
+                "`gradient` of the same shape, or reduce it to one number"
+            )
+        return y.node, wrap(array_module(y.data).ones(y.shape, y.dtype))
+    gradient = as_tensor(gradient)
+    if gradient.shape != y.shape:
+        raise ValueError(f"{caller}: the gradient has shape {gradient.shape}, the output {y.shape}")
+    if gradient.data.__class__ is not y.data.__class__:
+        raise TypeError(f"{caller}: the gradient is on {gradient.device}, the output on {y.device}")
+    return y.node, gradient if gradient.dtype is y.dtype else gradient.to(y.dtype)
+
+
+def _run(
+    outputs: Sequence[Tensor],
+    gradients: Sequence[Any] | None,
+    caller: str,
+    arrive: Callable[[Node, Any], None],
+    retain_graph: bool | None,
+    create_graph: bool,
+    wanted: frozenset[Node],
+) -> None:
+    if gradients is None:
+        gradients = [None] * len(outputs)
+    if len(gradients) != len(outputs):
+        raise ValueError(f"{caller}: {len(outputs)} outputs but {len(gradients)} gradients")
+    values: Any = _TensorValues if create_graph else _ArrayValues
+    seeds: dict[Node, Any] = {}
+    for y, gradient in zip(outputs, gradients, strict=True):
+        node, g = _seed(y, gradient, caller)
+        g = g if create_graph else g.data
+        if isinstance(node, Leaf) or node in wanted:
+            g = g.clone() if create_graph else g.copy()
+        seeds[node] = seeds[node] + g if node in seeds else g
+    uses = graph.count_uses_towards(seeds, wanted) if wanted else graph.count_uses(seeds)
+    check_all_unchanged(uses)
+    with graph.modified(recording=create_graph):
+        graph.propagate(
+            seeds,
+            uses,
+            values,
+            arrive,
+            differentiable=create_graph,
+            retain=create_graph if retain_graph is None else retain_graph,
+            wanted=wanted,
+        )
+
+
+def backward(
+    tensors: Tensor | Sequence[Tensor],
+    grad_tensors: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+) -> None:
+    """Add to `grad` of every leaf the derivative of the tensors' sum, each weighted by its gradient.
+
+    Args:
+        tensors: one tensor or several.
+        grad_tensors: the cotangent of each, of the same shape; None is 1, for one-element tensors.
+        retain_graph: keep the graph for another pass; None keeps it with `create_graph` only.
+        create_graph: record the pass itself, so that the gradients can be differentiated.
+
+    Raises:
+        ValueError: if a tensor depends on nothing that requires a gradient, or has more than one
+            element and no gradient, or a gradient of another shape.
+        RuntimeError: if the graph was freed, or a kept tensor was changed in place. In all cases
+            before any `grad` is changed.
+    """
+    if isinstance(tensors, Tensor):
+        tensors, grad_tensors = [tensors], [grad_tensors]
+
+    def accumulate(leaf: Any, g: Any) -> None:
+        x = leaf.tensor()
+        if x is None:
+            return
+        if create_graph:
+            x.grad = g if x.grad is None else x.grad + g
+        elif x.grad is None:
+            x.grad = wrap(g if g.dtype is x.data.dtype else g.astype(x.dtype))
+        elif x.grad.node is None:
+            x.grad.data += g
+        else:
+            x.grad = wrap(x.grad.data + g)
+
+    _run(tensors, grad_tensors, "backward", accumulate, retain_graph, create_graph, frozenset())
+
+
+def grad(
+    outputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    grad_outputs: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool = False,
+) -> tuple[Tensor | None, ...]:
+    """The derivatives of the outputs' weighted sum with respect to each input; `grad` is untouched.
+
+    Args:
+        outputs: one tensor or several.
+        inputs: the tensors to differentiate by, leaves or not.
+        grad_outputs: the cotangent of each output; None is 1, for one-element outputs.
+        retain_graph: keep the graph for another pass; None keeps it with `create_graph` only.
+        create_graph: record the pass itself, so that the gradients can be differentiated.
+        allow_unused: give None for an input that the outputs do not depend on.
+
+    Raises:
+        ValueError: as `backward`; or if an input requires no gradient, or is unused.
+
+    >>> import minigrad as mg
+    >>> x = mg.tensor(3.0, requires_grad=True)
+    >>> (slope,) = mg.grad(x**3, x, create_graph=True)
+    >>> mg.grad(slope, x)
+    (tensor(18.),)
+    """
+    if isinstance(outputs, Tensor):
+        outputs = [outputs]
+        grad_outputs = None if grad_outputs is None else [grad_outputs]
+        if grad_outputs and isinstance(grad_outputs[0], (list, tuple)):
+            (grad_outputs,) = grad_outputs
+    inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    for i, x in enumerate(inputs):
+        if not isinstance(x, Tensor):
+            raise TypeError(f"grad: inputs must be tensors, input {i} is {type(x).__name__}")
+        if x.node is None:
+            raise ValueError(f"grad: input {i} of shape {x.shape} does not require a gradient")
+    if not inputs:
+        raise ValueError("grad: no inputs to differentiate by")
+    found: dict[Node, Any] = {}
+    nodes = [x.node for x in inputs]
+    _run(
+        outputs,
+        grad_outputs,
+        "grad",
+        found.__setitem__,
+        retain_graph,
+        create_graph,
+        frozenset(nodes),  # type: ignore[arg-type]
+    )
+    results: list[Tensor | None] = []
+    taken: set[Node] = set()
+    for i, (x, node) in enumerate(zip(inputs, nodes, strict=True)):
+        g = found.get(node)  # type: ignore[arg-type]
+        if g is None:
+            if not allow_unused:
+                raise ValueError(
+                    f"grad: the outputs do not depend on input {i} of shape {x.shape}; pass "
+                    "allow_unused=True to get None for it"
+                )
+            results.append(None)
+            continue
+        g = g if create_graph else wrap(g if g.dtype is x.dtype else g.astype(x.dtype))
+        results.append(g.clone() if node in taken else g)
+        taken.add(node)  # type: ignore[arg-type]
+    return tuple(results)
+
+
+# What is recorded
+
+
+class _RecordingMode(contextlib.ContextDecorator):
+    """Switches recording in the current thread: a context, or a decorator of a function."""
+
+    wanted = True
+
+    def __new__(cls, function: Callable[..., Any] | None = None) -> Any:
+        self = super().__new__(cls)
+        self._before: list[dict[str, Any]] = []
+        return self if function is None else self(function)
+
+    def __enter__(self) -> None:
+        self._before.append(mode.set(recording=self.wanted))
+
+    def __exit__(self, *_: Any) -> None:
+        mode.set(**self._before.pop())
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        if inspect.isgeneratorfunction(function):
+            raise TypeError(f"{type(self).__name__}: cannot decorate a generator function")
+
+        @functools.wraps(function)
+        def inner(*args: Any, **kwargs: Any) -> Any:
+            with type(self)():
+                return function(*args, **kwargs)
+
+        return inner
+
+
+class no_grad(_RecordingMode):
+    """Compute without recording, in this thread: nothing inside can be differentiated.
+
+    A context, or a decorator: `@no_grad()` or `@no_grad`.
+    """
+
+    wanted = False
+
+
+class enable_grad(_RecordingMode):
+    """Record again inside a `no_grad`."""
+
+
+def set_grad_enabled(enabled: bool) -> _RecordingMode:
+    """`enable_grad()` or `no_grad()`, to be used as a context."""
+    return enable_grad() if enabled else no_grad()
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations are recorded in this thread."""
+    return mode.recording
+
+
+# Watching
+
+
+@contextlib.contextmanager
+def observe(observer: graph.Observer) -> Iterator[graph.Observer]:
+    """Tell `observer` of everything this thread records and every event of its backward passes."""
+    with graph.modified(observers=(*mode.observers, observer)):
+        yield observer
+
+
+@contextlib.contextmanager
+def detect_anomaly() -> Iterator[None]:
+    """Check every contribution in backward: NaN or infinity names the operation and your line.
+
+    Put both forward and backward inside, so that lines are recorded.
+
+    Raises:
+        FloatingPointError: in backward, at the first rule that returns NaN or infinity.
+    """
+    with graph.modified(check_finite=True):
+        yield

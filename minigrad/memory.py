@@ -1,0 +1,113 @@
+"""Which memory was changed in place, when, by what, and on which line of the user's code.
+
+A rule may keep a tensor for backward; if its memory is overwritten in between, the gradient would be
+silently wrong. So every in-place change is noted here, by address, and a backward pass that meets a
+node older than the latest change asks whether anything that the node keeps was touched since.
+Noting is cheap because changes are rare; a node pays one comparison.
+"""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .graph import Clock, Node, place, user_line
+
+
+@dataclass(frozen=True)
+class Change:
+    """One in-place change: its time (see `Clock`), the operation, the user's line, and whether the
+    graph of the changed tensor records it."""
+
+    time: int
+    operation: str
+    line: tuple[Any, int] | None
+    recorded: bool
+
+    def __str__(self) -> str:
+        return f"{self.operation} at {place(self.line)}"
+
+
+_log: dict[int, dict[tuple[int, int], Change]] = {}  # owner's id -> bytes changed -> latest change
+_owners: dict[int, weakref.ref[Any]] = {}
+
+
+def owner(array: Any) -> Any:
+    """The array that owns the memory which `array` shows."""
+    base = array.base
+    while base is not None and hasattr(base, "__array_interface__"):
+        array, base = base, getattr(base, "base", None)
+    return array
+
+
+def _bounds(array: Any) -> tuple[int, int]:
+    if isinstance(array, np.ndarray):
+        low, high = np.lib.array_utils.byte_bounds(array)
+        return int(low), int(high)
+    return 0, 1 << 63  # device memory: the whole allocation
+
+
+def changed(array: Any, operation: str, recorded: bool = False) -> None:
+    """Note that `operation` has just overwritten `array`'s memory."""
+    Clock.changes += 1
+    root = owner(array)
+    key = id(root)
+    if key not in _owners:
+
+        def forget(_: Any, key: int = key) -> None:
+            _log.pop(key, None)
+            _owners.pop(key, None)
+
+        _owners[key] = weakref.ref(root, forget)
+    _log.setdefault(key, {})[_bounds(array)] = Change(
+        Clock.changes, operation, user_line(), recorded
+    )
+
+
+def change_since(array: Any, time: int) -> Change | None:
+    """The latest change to `array`'s memory after `time`, if there is one."""
+    entries = _log.get(id(owner(array)))
+    if not entries:
+        return None
+    low, high = _bounds(array)
+    hits = [c for (a, b), c in entries.items() if c.time > time and a < high and low < b]
+    return max(hits, key=lambda c: c.time, default=None)
+
+
+def check_unchanged(node: Node) -> None:
+    """Refuse to differentiate through a node if what it keeps has been overwritten since.
+
+    Raises:
+        RuntimeError: naming the operation, its line, the change and its line.
+    """
+    for _, values in node.kept():
+        for value in values:
+            array = value if value is node.output else value.data
+            change = change_since(array, node.time)
+            if change is not None:
+                what = "its output" if value is node.output else "an input"
+                raise RuntimeError(
+                    f"backward: {node.name} (called at {node.where()}) keeps {what} of shape "
+                    f"{array.shape} for its gradient, but it was changed in place by {change}; "
+                    "use the out-of-place form, or clone() before the change"
+                )
+    view = getattr(node, "memory", None)
+    view = view() if view is not None else None
+    if view is not None:
+        change = change_since(view, node.time)
+        if change is not None and change.recorded:
+            raise RuntimeError(
+                f"backward: {node.name} (called at {node.where()}) made a view of memory that was "
+                f"changed in place by {change}; take the view after the change, or clone() it before"
+            )
+
+
+def check_all_unchanged(nodes: Any) -> None:
+    """`check_unchanged` for every node that is older than the latest in-place change."""
+    now = Clock.changes
+    for node in nodes:
+        if node.time != now and node.edges:
+            check_unchanged(node)

@@ -1,0 +1,620 @@
+"""Tensor: an array that remembers how it was computed, and `record`, which makes it remember."""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Union
+
+import numpy as np
+from minigrad_kernels.arrays import array_module, is_array
+
+from . import dtypes
+from .graph import OUTPUT, Clock, Leaf, Node, Rule, mode, user_line
+from .memory import changed
+from .methods import TensorMethods
+
+ndarray = np.ndarray
+_new_node = Node.__new__
+
+
+class Tensor(TensorMethods):
+    """An n-dimensional array with a gradient and a place in the graph.
+
+    Args:
+        data: an array (whose memory is shared), a tensor, a number, or nested lists of numbers.
+        dtype: converted to this type; None keeps an array's, and gives Python floats the default.
+        requires_grad: whether `backward` shall leave a gradient in `grad`.
+
+    Attributes:
+        data: the NumPy or CuPy array. Writing to it directly is invisible to the engine.
+        grad: the gradient that `backward` accumulated, a tensor of the same shape, or None.
+        node: where it stands in the graph; None for a constant.
+    """
+
+    __slots__ = ("data", "grad", "node", "__weakref__")
+    __array_priority__ = 1000  # ndarray + Tensor becomes Tensor.__radd__
+
+    data: Any
+    grad: Tensor | None
+    node: Node | None
+
+    def __init__(self, data: Any, dtype: Any = None, requires_grad: bool = False) -> None:
+        self.data = to_array(data, dtype)
+        self.grad = None
+        self.node = None
+        if requires_grad:
+            self.requires_grad = True
+
+    # What it is
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The lengths of its dimensions."""
+        return self.data.shape
+
+    @property
+    def ndim(self) -> int:
+        """The number of its dimensions."""
+        return self.data.ndim
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of its numbers."""
+        return self.data.dtype
+
+    @property
+    def device(self) -> str:
+        """`"cpu"`, or `"cuda:0"` and so on for CuPy arrays."""
+        if isinstance(self.data, ndarray):
+            return "cpu"
+        return f"cuda:{self.data.device.id}"
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes its elements take."""
+        return self.data.nbytes
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether it was given rather than computed by a recorded operation."""
+        return self.node is None or isinstance(self.node, Leaf)
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether it is part of the graph. Can be set for tensors that were not computed."""
+        return self.node is not None
+
+    @requires_grad.setter
+    def requires_grad(self, wanted: bool) -> None:
+        if bool(wanted) == (self.node is not None):
+            return
+        if not self.is_leaf:
+            raise ValueError(
+                "requires_grad: only tensors that were not computed by an operation can stop "
+                "requiring a gradient; use detach() for a constant with the same numbers"
+            )
+        self.node = _leaf(self) if wanted else None
+
+    @property
+    def grad_fn(self) -> Node | None:
+        """The node of the operation that computed it; None for constants and leaves."""
+        return None if self.is_leaf else self.node
+
+    @property
+    def T(self) -> Tensor:
+        """The transpose: all dimensions reversed."""
+        return self.permute(*reversed(range(self.data.ndim)))
+
+    @property
+    def mT(self) -> Tensor:
+        """The transpose of the last two dimensions."""
+        return self.transpose(-2, -1)
+
+    def size(self, dim: int | None = None) -> Any:
+        """Its shape, or the length of one dimension."""
+        return self.shape if dim is None else self.shape[dim]
+
+    def dim(self) -> int:
+        """The number of its dimensions."""
+        return self.data.ndim
+
+    def numel(self) -> int:
+        """The number of its elements."""
+        return int(self.data.size)
+
+    def is_contiguous(self) -> bool:
+        """Whether its elements lie in row-major order without gaps."""
+        return bool(self.data.flags.c_contiguous)
+
+    def is_floating_point(self) -> bool:
+        """Whether its numbers are real floating-point numbers."""
+        return dtypes.is_floating(self.data.dtype)
+
+    # In and out
+
+    def numpy(self) -> Any:
+        """Its array, sharing memory.
+
+        Raises:
+            ValueError: if it requires a gradient, which the array would lose; call detach() first.
+            TypeError: if it is on a GPU.
+        """
+        if self.node is not None:
+            raise ValueError("numpy: the tensor requires a gradient; call detach().numpy()")
+        if not isinstance(self.data, ndarray):
+            raise TypeError(f"numpy: the tensor is on {self.device}; call cpu() first")
+        return self.data
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        array = self.numpy()
+        if copy:
+            return np.array(array, dtype=dtype)
+        if dtype is not None and array.dtype != dtype:
+            if copy is False:
+                raise ValueError(f"__array__: {array.dtype} to {dtype} needs a copy")
+            return array.astype(dtype)
+        return array
+
+    def __dlpack__(self, **options: Any) -> Any:
+        if self.node is not None:
+            raise ValueError("__dlpack__: the tensor requires a gradient; call detach() first")
+        return self.data.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.data.__dlpack_device__()
+
+    def cpu(self) -> Tensor:
+        """Itself, or a copy in main memory if it is on a GPU."""
+        return self.to("cpu")
+
+    def item(self) -> Any:
+        """Its only element as a Python number.
+
+        Raises:
+            ValueError: if it has not exactly one element.
+        """
+        if self.data.size != 1:
+            raise ValueError(f"item: wants exactly one element, got shape {self.shape}")
+        return self.data.item()
+
+    def tolist(self) -> Any:
+        """Its elements as nested lists of Python numbers."""
+        return self.data.tolist()
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __bool__(self) -> bool:
+        if self.data.size != 1:
+            raise ValueError(
+                f"bool: the truth of a tensor of shape {self.shape} is ambiguous; use any() or all()"
+            )
+        return bool(self.data.item())
+
+    def __index__(self) -> int:
+        if self.data.dtype.kind not in "iub" or self.data.size != 1:
+            raise TypeError(
+                f"index: wants an integer tensor of one element, got {self.dtype} of {self.shape}"
+            )
+        return int(self.data.item())
+
+    def __len__(self) -> int:
+        if not self.data.ndim:
+            raise TypeError("len: a 0-dimensional tensor has no length")
+        return int(self.data.shape[0])
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
+    def __contains__(self, value: Any) -> bool:
+        return bool((self.data == getattr(value, "data", value)).any())
+
+    __hash__ = object.__hash__
+
+    def __repr__(self) -> str:
+        array = self.data if isinstance(self.data, ndarray) else self.data.get()
+        text = np.array2string(array, precision=4, separator=", ", threshold=1000, prefix="tensor(")
+        extras = []
+        if self.device != "cpu":
+            extras.append(f"device='{self.device}'")
+        natural = (dtypes.get_default_dtype(), dtypes.int64, dtypes.bool_)
+        if self.dtype not in natural or not self.data.size:
+            extras.append(f"dtype={self.dtype}")
+        if not self.is_leaf:
+            assert self.node is not None
+            extras.append(f"grad_fn=<{self.node.name}>")
+        elif self.requires_grad:
+            extras.append("requires_grad=True")
+        return "tensor(" + ", ".join([text, *extras]) + ")"
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else str(self)
+
+    def __reduce__(self) -> Any:
+        return _rebuild, (self.__class__, self.detach().data, self.requires_grad)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        if not self.is_leaf:
+            raise ValueError(
+                "deepcopy: only tensors that were not computed can be copied with their place in "
+                "the graph; use detach().clone() or clone()"
+            )
+        copy = _rebuild(self.__class__, self.data.copy(), self.requires_grad)
+        if self.grad is not None:
+            copy.grad = wrap(self.grad.data.copy())
+        memo[id(self)] = copy
+        return copy
+
+    # In the graph
+
+    def detach(self) -> Tensor:
+        """A constant with the same numbers, sharing memory."""
+        return wrap(self.data)
+
+    def detach_(self) -> Tensor:
+        """Cut itself off the graph in which it was computed: it becomes a constant."""
+        self.node = None
+        return self
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Set `requires_grad`, and return itself."""
+        self.requires_grad = requires_grad
+        return self
+
+    def backward(
+        self, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False
+    ) -> None:
+        """Add to `grad` of every leaf the derivative of this tensor, weighted by `gradient`.
+
+        See `minigrad.backward`.
+        """
+        from .autograd import backward
+
+        backward([self], [gradient], retain_graph=retain_graph, create_graph=create_graph)
+
+    def retain_grad(self) -> None:
+        """Let `backward` leave its gradient in `grad` although it was computed.
+
+        Raises:
+            ValueError: if it does not require a gradient.
+        """
+        if self.node is None:
+            raise ValueError("retain_grad: the tensor does not require a gradient")
+        if self.is_leaf:
+            return
+        me = weakref.ref(self)
+
+        def keep(g: Tensor) -> None:
+            tensor = me()
+            if tensor is not None:
+                tensor.grad = wrap(g.data.copy(), g.node)
+
+        self.register_hook(keep)
+
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:
+        """Call `hook` with its gradient in every backward pass; what it returns replaces it.
+
+        Returns:
+            a function that removes the hook. (As in PyTorch it also has a method `remove`.)
+
+        Raises:
+            ValueError: if it does not require a gradient.
+        """
+        if self.node is None:
+            raise ValueError("register_hook: the tensor does not require a gradient")
+        if self.node.hooks is None:
+            self.node.hooks = []
+        return RemovableHandle(self.node.hooks, hook)
+
+
+class RemovableHandle:
+    """Takes a hook out of the list that it was put in: call it, or its method `remove`."""
+
+    def __init__(self, hooks: list[Any], hook: Any) -> None:
+        self._hooks, self._hook = hooks, hook
+        hooks.append(hook)
+
+    def remove(self) -> None:
+        """Take the hook out. Doing so twice is harmless."""
+        if self._hook in self._hooks:
+            self._hooks.remove(self._hook)
+
+    __call__ = remove
+
+
+TensorLike = Union[Tensor, ndarray, float, int, bool, Sequence[Any]]
+"""What operations accept where they want a tensor."""
+
+_new_tensor = Tensor.__new__
+
+
+def _rebuild(cls: type[Tensor], array: Any, requires_grad: bool) -> Tensor:
+    result = _new_tensor(cls)
+    result.data, result.grad, result.node = array, None, None
+    result.node = _leaf(result) if requires_grad else None
+    return result
+
+
+def _leaf(x: Tensor) -> Leaf:
+    if not dtypes.is_floating(x.dtype):
+        raise TypeError(
+            f"requires_grad: gradients exist for floating-point tensors only, this one is {x.dtype}"
+        )
+    node = Leaf()
+    node.operation, node.edges, node.shape, node.output = None, (), x.shape, None
+    node.time, node.hooks, node.line, node.tensor = Clock.changes, None, None, weakref.ref(x)
+    return node
+
+
+# Making tensors
+
+
+def to_array(data: Any, dtype: Any = None) -> Any:
+    """The array of anything tensor-like; memory is shared where no conversion is needed.
+
+    Raises:
+        TypeError: if it does not hold numbers or booleans.
+        ValueError: if nested lists are ragged.
+    """
+    if isinstance(data, Tensor):
+        array = data.data
+    elif is_array(data):
+        array = data
+    elif isinstance(data, np.generic):
+        array = np.asarray(data)
+    elif hasattr(data, "__array__") or not hasattr(data, "__dlpack__"):
+        try:
+            array = np.asarray(_without_tensors(data))
+        except ValueError as error:
+            raise ValueError(f"tensor: the nested lists do not form an array: {error}") from None
+        if dtype is None and array.dtype == np.float64 and not hasattr(data, "__array__"):
+            dtype = dtypes.get_default_dtype()
+    else:
+        array = np.from_dlpack(data)
+    if dtype is not None:
+        array = array.astype(np.dtype(dtype), copy=False)
+    dtypes.category(array.dtype)
+    return array
+
+
+def _without_tensors(data: Any) -> Any:
+    """Nested lists with the tensors in them replaced by their numbers."""
+    if isinstance(data, Tensor):
+        return data.data
+    if isinstance(data, (list, tuple)):
+        return [_without_tensors(item) for item in data]
+    return data
+
+
+def as_tensor(data: Any, dtype: Any = None) -> Tensor:
+    """`data` itself if it is a tensor (of that type), else a constant that shares memory if it can."""
+    if isinstance(data, Tensor) and (dtype is None or data.dtype == dtype):
+        return data
+    if isinstance(data, Tensor):
+        return data.to(dtype)
+    return wrap(to_array(data, dtype))
+
+
+def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """A new tensor with a copy of `data` (an array, a number, nested lists).
+
+    >>> tensor([[1.0, 2.0], [3.0, 4.0]])
+    tensor([[1., 2.],
+            [3., 4.]])
+    """
+    array = to_array(data, dtype)
+    is_fresh = isinstance(data, (bool, int, float, complex, list, tuple))
+    return Tensor(array if is_fresh else array.copy(), None, requires_grad)
+
+
+def from_numpy(array: Any) -> Tensor:
+    """A tensor that shares the array's memory.
+
+    Raises:
+        TypeError: if it is not a NumPy array of numbers or booleans.
+    """
+    if not isinstance(array, ndarray):
+        raise TypeError(f"from_numpy: wants a NumPy array, got {type(array).__name__}")
+    dtypes.category(array.dtype)
+    return wrap(array)
+
+
+def from_dlpack(source: Any) -> Tensor:
+    """A tensor that shares memory with any object that speaks DLPack (PyTorch, JAX, CuPy, ...)."""
+    if isinstance(source, Tensor):
+        return source.detach()
+    if source.__dlpack_device__()[0] in (2, 13):  # CUDA, CUDA managed memory
+        import cupy
+
+        return wrap(cupy.from_dlpack(source))
+    return wrap(np.from_dlpack(source))
+
+
+def wrap(array: Any, node: Node | None = None) -> Tensor:
+    """A tensor around an array, sharing memory, with a place in the graph or none."""
+    result = _new_tensor(Tensor)
+    result.data = array
+    result.grad = None
+    result.node = node
+    return result
+
+
+# Recording operations
+
+
+def record(operation: Any, output: Any, *edges: tuple[Tensor, Rule, Any]) -> Tensor:
+    """A tensor around `output`, an array, that remembers by which operation it came to be.
+
+    An edge is a triple (input, rule, kept). The rule is the input's vector-Jacobian product: called
+    as `rule(g)`, `rule(g, kept)` or, if `kept` is a tuple, `rule(g, *kept)`, with the gradient `g` of
+    the output, it returns the gradient of the input. `kept` is None, a tensor, `OUTPUT` (the
+    operation's own result), or a tuple of these. What a rule needs of the numbers it must get in
+    this way, since the engine checks that they were not overwritten, and frees them; it may close
+    over shapes and options, but never over a tensor.
+
+    Broadcasting is undone by the engine: a rule may return a gradient of the output's shape for an
+    input that was repeated along some dimensions.
+
+    In a first-order backward pass a rule is called with bare arrays, with `create_graph` with
+    tensors, so that it is differentiated in turn. Written with operators and the functions of
+    `minigrad.ops`, which take both, it need not know which.
+
+    >>> import numpy as np, minigrad as mg
+    >>> def cube(x):
+    ...     x = mg.as_tensor(x)
+    ...     return mg.record(cube, x.data**3, (x, lambda g, x: g * 3 * x * x, x))
+    >>> x = mg.tensor(2.0, requires_grad=True)
+    >>> cube(x).backward()
+    >>> x.grad
+    tensor(12.)
+    """
+    if output.__class__ is not ndarray:
+        output = array_module(output).asarray(output)
+    result = _new_tensor(Tensor)
+    result.data = output
+    result.grad = result.node = None
+    level = mode.level
+    if level:
+        live = []
+        keeps = wants_output = False
+        for x, rule, kept in edges:
+            parent = x.node
+            if parent is not None:
+                live.append((parent, rule, kept))
+                if kept is not None:
+                    keeps = True
+                    if kept is OUTPUT or (kept.__class__ is tuple and OUTPUT in kept):
+                        wants_output = True
+        if live:
+            result.node = node = _new_node(Node)
+            node.operation = operation
+            node.edges = live
+            node.shape = output.shape
+            node.output = output if wants_output else None
+            node.time = Clock.changes
+            node.hooks = None
+            # Only what keeps something can be made stale; finding the line costs 0.1 µs.
+            node.line = user_line() if keeps or level > 1 else None
+            if level > 1:
+                for observer in mode.observers:
+                    observer.recorded(node)
+    return result
+
+
+def record_view(operation: Any, output: Any, *edges: tuple[Tensor, Rule, Any]) -> Tensor:
+    """As `record`, for an output that shows its input's memory: changes in place are watched."""
+    result = record(operation, output, *edges)
+    if result.node is not None:
+        result.node.memory = weakref.ref(result.data)
+    return result
+
+
+def operands(a: Any, b: Any, operation: str = "operation") -> tuple[Tensor, Tensor]:
+    """Two operands of one type: a Python number takes the other's, tensors are promoted.
+
+    Raises:
+        TypeError: if they are on different devices, or hold no numbers.
+    """
+    a_number, b_number = isinstance(a, (bool, int, float)), isinstance(b, (bool, int, float))
+    if a_number and not b_number:
+        b = as_tensor(b)
+        return _number(a, b), b
+    if b_number and not a_number:
+        a = as_tensor(a)
+        return a, _number(b, a)
+    a, b = as_tensor(a), as_tensor(b)
+    if a.data.__class__ is not b.data.__class__:
+        raise TypeError(f"{operation}: the operands are on {a.device} and {b.device}")
+    if a.data.dtype is not b.data.dtype:
+        common = dtypes.promote(a.dtype, b.dtype, not a.ndim, not b.ndim)
+        a, b = a.to(common), b.to(common)
+    return a, b
+
+
+def _number(value: Any, like: Tensor) -> Tensor:
+    """A Python number beside a tensor: it takes the tensor's type, unless its kind is a higher one."""
+    dtype = like.data.dtype
+    kind = dtype.kind
+    if kind not in "fc":
+        if isinstance(value, float):
+            dtype = dtypes.get_default_dtype()
+        elif kind == "b" and not isinstance(value, bool):
+            dtype = dtypes.int64
+    return wrap(array_module(like.data).asarray(value, dtype))
+
+
+# Changing tensors in place
+
+
+def inplace(x: Tensor, operation: Callable[..., Tensor], *args: Any, **options: Any) -> Tensor:
+    """Overwrite `x` with `operation(x, ...)`; where gradients are recorded, `x` moves in the graph.
+
+    Raises:
+        RuntimeError: for a leaf that requires a gradient, or a view whose base the graph cannot
+            follow, while recording.
+        ValueError: if the result has another shape; TypeError: if it needs another kind of number.
+            Nothing is changed then.
+    """
+    before = wrap(x.data, x.node)
+    name = operation.__name__ + "_"
+    if mode.recording:
+        if isinstance(x.node, Leaf):
+            raise RuntimeError(
+                f"{name}: a leaf tensor that requires a gradient cannot be changed in place while "
+                "operations are recorded; use no_grad()"
+            )
+        if any(getattr(a, "node", None) is not None for a in (x, *args, *options.values())):
+            before = wrap(x.data.copy(), x.node)  # rules may keep the old numbers
+    result = operation(before, *args, **options)
+    if result.shape != x.shape:
+        raise ValueError(f"{name}: the result has shape {result.shape}, the tensor {x.shape}")
+    if dtypes.category(result.dtype) > dtypes.category(x.dtype):
+        raise TypeError(f"{name}: the result is {result.dtype}, the tensor holds {x.dtype}")
+    recorded = result.node is not None
+    if recorded and _is_shared_view(x):
+        raise RuntimeError(
+            f"{name}: the tensor is a view; the tensor whose memory it shows would not know of the "
+            "change in its graph. Change that one (x[i] = ...), or clone() the view first"
+        )
+    if result.dtype != x.dtype:
+        result = result.to(x.dtype)
+    write(x, result.data, name, recorded)
+    if recorded:
+        x.node = result.node
+    return x
+
+
+def write(x: Tensor, numbers: Any, name: str, recorded: bool = False) -> None:
+    """Overwrite the numbers of `x`, and note that they changed.
+
+    Raises:
+        ValueError: if the memory is read-only.
+    """
+    if isinstance(x.data, ndarray) and not x.data.flags.writeable:
+        raise ValueError(
+            f"{name}: the tensor's memory is read-only (a view that repeats elements?)"
+        )
+    x.data[...] = numbers
+    changed(x.data, name, recorded)
+
+
+def _is_shared_view(x: Tensor) -> bool:
+    """Whether somebody else still holds the memory that `x` shows a part of."""
+    base = x.data.base
+    if base is None:
+        return False
+    if getattr(x.node, "memory", None) is not None:
+        return True
+    # The view's own reference, the local variable and getrefcount's argument make three.
+    return sys.getrefcount(base) > 3
+
+
+# Operations make tensors and tensors offer operations: the one knot in the imports is tied here.
+from . import methods, ops  # noqa: E402
+
+methods.ops, methods.inplace = ops, inplace  # type: ignore[attr-defined]
