@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+
 from minigrad_kernels.arrays import array_module, is_array
 
 from . import graph

@@ -45,15 +45,15 @@ class Node:
     """
 
     __slots__ = (
-        "operation",
+        "__weakref__",
         "edges",
-        "shape",
-        "output",
-        "time",
         "hooks",
         "line",
         "memory",
-        "__weakref__",
+        "operation",
+        "output",
+        "shape",
+        "time",
     )
 
     operation: Callable[..., Any] | None

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Union
 
 import numpy as np
+
 from minigrad_kernels.arrays import array_module, is_array
 
 from . import dtypes
@@ -33,7 +34,7 @@ class Tensor(TensorMethods):
         node: where it stands in the graph; None for a constant.
     """
 
-    __slots__ = ("data", "grad", "node", "__weakref__")
+    __slots__ = ("__weakref__", "data", "grad", "node")
     __array_priority__ = 1000  # ndarray + Tensor becomes Tensor.__radd__
 
     data: Any

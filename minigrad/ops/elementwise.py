@@ -7,7 +7,6 @@ from typing import Any
 from ..tensor import Tensor, TensorLike, operands, record
 from .registry import differentiable, real, sample
 
-
 # Rules that many operations share. In a rule, g is the gradient of the operation's output.
 
 
