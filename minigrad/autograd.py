@@ -136,8 +136,8 @@ def _seed(y: Any, gradient: Any, caller: str) -> tuple[Node, Tensor]:
         raise TypeError(f"{caller}: outputs must be tensors, got {type(y).__name__}")
     if y.node is None:
         raise ValueError(
-            f"{caller}: the output of shape {y.shape} does not depend on any tensor that requires a "
-            "gradient (or was computed under no_grad)"
+            f"{caller}: the output of shape {y.shape} does not depend on any tensor that requires "
+            "a gradient (or was computed under no_grad)"
         )
     if gradient is None:
         if y.data.size != 1:
@@ -195,7 +195,7 @@ def backward(
     retain_graph: bool | None = None,
     create_graph: bool = False,
 ) -> None:
-    """Add to `grad` of every leaf the derivative of the tensors' sum, each weighted by its gradient.
+    """Add to `grad` of every leaf the derivative of the sum of the tensors times their gradients.
 
     Args:
         tensors: one tensor or several.

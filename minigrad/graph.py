@@ -3,8 +3,8 @@
 A `Node` says how a value came to be: by which operation, from which other nodes, and, for each of
 them, by which rule a gradient passes back. `propagate` walks the nodes from the result to the
 inputs. A node's turn comes when every node that used its value has had its turn, because only then
-has its gradient received all its contributions; plain depth-first recursion would pass on a gradient
-that is not complete yet.
+has its gradient received all its contributions; plain depth-first recursion would pass on
+gradients that are not complete yet.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 
 Rule = Callable[..., Any]
-"""Given the gradient of an operation's output, and what the edge keeps, the gradient of one input."""
+"""From the gradient of an operation's output, and what the edge keeps, that of one input."""
 
 
 class _Output:
@@ -87,7 +87,7 @@ class Node:
 
 
 class Leaf(Node):
-    """The node of a tensor that was not computed but given: its gradient goes to `tensor().grad`."""
+    """The node of a tensor that was given, not computed: its gradient goes to `tensor().grad`."""
 
     __slots__ = ("tensor",)
     tensor: Callable[[], Any]
@@ -134,14 +134,14 @@ def modified(**changes: Any) -> Iterator[None]:
 
 
 class Observer:
-    """Told of everything that is recorded and of every event of a backward pass. Override any method.
+    """Told of everything recorded and of every event of a backward pass. Override any method.
 
     Give one to `minigrad.observe`. Gradients are the engine's own arrays (tensors with
     `create_graph`): look, do not change.
     """
 
     def recorded(self, node: Node) -> None:
-        """An operation was recorded; see `Node` for its name, inputs, shape, what it keeps, line."""
+        """An operation was recorded: `node` tells name, inputs, shape, what it keeps, line."""
 
     def taken(self, node: Node, gradient: Any) -> None:
         """A node's turn in backward has come; its gradient is complete."""
@@ -212,8 +212,8 @@ def count_uses(ends: Iterable[Node]) -> dict[Node, int]:
                     stack.append(parent)
         except TypeError:
             raise RuntimeError(
-                f"backward: the graph of {node.name} (called at {node.where()}) was already freed by "
-                "an earlier backward; pass retain_graph=True to that one to go through it again"
+                f"backward: the graph of {node.name} (called at {node.where()}) was already freed "
+                "by an earlier backward; pass retain_graph=True to that one to go through it again"
             ) from None
     return uses
 
@@ -264,10 +264,9 @@ def propagate(
     Args:
         seeds: the gradient given for each end.
         uses: the nodes to visit, with the edges that lead to each; it is used up.
-        values: what to do with gradients: `settle(c)`, `fit(c, shape)`, `own(c, g)`, `hooked(g, node)`,
-            `check(g, node, by)`, `ndarray` (the class that needs no settling), `output(node)`.
+        values: what to do with gradients of this kind; see `minigrad.autograd`.
         arrive: called with each leaf, and each wanted node, and its complete gradient.
-        differentiable: whether rules get tensors, so that they are recorded in turn, or bare arrays.
+        differentiable: whether rules get tensors, and so are recorded in turn, or bare arrays.
         retain: whether the graph stays, for another pass.
     """
     ndarray, settle, fit, own = values.ndarray, values.settle, values.fit, values.own

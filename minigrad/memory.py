@@ -1,7 +1,7 @@
 """Which memory was changed in place, when, by what, and on which line of the user's code.
 
-A rule may keep a tensor for backward; if its memory is overwritten in between, the gradient would be
-silently wrong. So every in-place change is noted here, by address, and a backward pass that meets a
+A rule may keep a tensor for backward; if its memory is overwritten in between, the gradient would
+be silently wrong. So every in-place change is noted here, by address, and a backward pass that meets a
 node older than the latest change asks whether anything that the node keeps was touched since.
 Noting is cheap because changes are rare; a node pays one comparison.
 """
@@ -101,7 +101,7 @@ def check_unchanged(node: Node) -> None:
         if change is not None and change.recorded:
             raise RuntimeError(
                 f"backward: {node.name} (called at {node.where()}) made a view of memory that was "
-                f"changed in place by {change}; take the view after the change, or clone() it before"
+                f"changed in place by {change}; take the view after the change, or clone() before"
             )
 
 

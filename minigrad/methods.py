@@ -1,4 +1,4 @@
-"""The methods of Tensor that are operations: each is the function of the same name in `minigrad.ops`.
+"""The methods of Tensor that are operations: each is the function of that name in `minigrad.ops`.
 
 Written out so that readers, editors and type checkers see them; a test holds them to the functions.
 """

@@ -193,7 +193,7 @@ class Tensor(TensorMethods):
     def __bool__(self) -> bool:
         if self.data.size != 1:
             raise ValueError(
-                f"bool: the truth of a tensor of shape {self.shape} is ambiguous; use any() or all()"
+                f"bool: the truth of a tensor of shape {self.shape} is ambiguous; use any(), all()"
             )
         return bool(self.data.item())
 
@@ -393,7 +393,7 @@ def _without_tensors(data: Any) -> Any:
 
 
 def as_tensor(data: Any, dtype: Any = None) -> Tensor:
-    """`data` itself if it is a tensor (of that type), else a constant that shares memory if it can."""
+    """`data` itself if it is a tensor (of that type), else a constant, sharing memory if possible."""
     if isinstance(data, Tensor) and (dtype is None or data.dtype == dtype):
         return data
     if isinstance(data, Tensor):
@@ -452,8 +452,8 @@ def record(operation: Any, output: Any, *edges: tuple[Tensor, Rule, Any]) -> Ten
     """A tensor around `output`, an array, that remembers by which operation it came to be.
 
     An edge is a triple (input, rule, kept). The rule is the input's vector-Jacobian product: called
-    as `rule(g)`, `rule(g, kept)` or, if `kept` is a tuple, `rule(g, *kept)`, with the gradient `g` of
-    the output, it returns the gradient of the input. `kept` is None, a tensor, `OUTPUT` (the
+    as `rule(g)`, `rule(g, kept)` or, if `kept` is a tuple, `rule(g, *kept)`, with the gradient `g`
+    of the output, it returns the gradient of the input. `kept` is None, a tensor, `OUTPUT` (the
     operation's own result), or a tuple of these. What a rule needs of the numbers it must get in
     this way, since the engine checks that they were not overwritten, and frees them; it may close
     over shapes and options, but never over a tensor.
@@ -538,7 +538,7 @@ def operands(a: Any, b: Any, operation: str = "operation") -> tuple[Tensor, Tens
 
 
 def _number(value: Any, like: Tensor) -> Tensor:
-    """A Python number beside a tensor: it takes the tensor's type, unless its kind is a higher one."""
+    """A Python number beside a tensor: it takes the tensor's type, unless its kind is higher."""
     dtype = like.data.dtype
     kind = dtype.kind
     if kind not in "fc":

@@ -64,7 +64,7 @@ def _probe_numba() -> str | None:
 
 
 def _probe_cuda() -> str | None:
-    """Compile and run one kernel: a driver, a device, and a compiler with its headers must be there."""
+    """Compile and run one kernel: driver, device, compiler and headers must all be there."""
     if not find_spec("cupy"):
         return "the package cupy is not installed (install the extra cuda12 or cuda13)"
     try:

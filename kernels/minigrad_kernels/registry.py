@@ -146,7 +146,7 @@ class Kernel:
 
         return add
 
-    def __call__(self, *args: Any, **options: Any) -> Any:
+    def __call__(self, *args: Any, **options: Any) -> Any:  # noqa: D102
         forced = _selection.forced
         key = (args[0].__class__, forced)
         candidates = self._plans.get(key)

@@ -18,9 +18,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 KINDS = ("linear", "bilinear", "analytic", "smooth", "piecewise", "constant")
 """What kind of function of its real inputs an operation is: which oracle its derivative can have.
 
-linear: in all its inputs together; bilinear: in each of two inputs; analytic: computed by operations
-that work on complex numbers; smooth: differentiable on its samples; piecewise: smooth between kinks;
-constant: it has no derivative (comparisons, indices)."""
+linear: in all its inputs together; bilinear: in each of two inputs; analytic: computed by
+operations that work on complex numbers; smooth: differentiable on its samples; piecewise: smooth
+between kinks; constant: it has no derivative (comparisons, indices)."""
 
 
 @dataclass(frozen=True)
