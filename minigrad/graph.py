@@ -156,29 +156,33 @@ class Observer:
         """A node has let go of its edges and of what it kept."""
 
 
-_PACKAGES = [os.path.dirname(os.path.abspath(__file__)) + os.sep]
-_ours: dict[str, bool] = {}  # does this file belong to the library?
+_FOLDERS = [os.path.dirname(os.path.abspath(__file__)) + os.sep]
 
 
-def library_folder(folder: str) -> None:
-    """Count the files in `folder` as the library's own, never as the line of the user's code."""
-    _PACKAGES.append(os.path.abspath(folder) + os.sep)
+class _OurFiles(dict[str, bool]):
+    """Whether a source file belongs to the library; found out once for each file."""
+
+    def __missing__(self, file: str) -> bool:
+        path = os.path.abspath(file)
+        ours = self[file] = any(path.startswith(folder) for folder in _FOLDERS)
+        return ours
+
+
+_ours = _OurFiles()
 
 
 def user_line() -> tuple[Any, int] | None:
-    """The innermost line of code outside the library that is being executed."""
-    frame: Any = sys._getframe(2)
-    while frame is not None:
-        code = frame.f_code
-        file = code.co_filename
-        ours = _ours.get(file)
-        if ours is None:
-            path = os.path.abspath(file)
-            ours = _ours[file] = any(path.startswith(folder) for folder in _PACKAGES)
-        if not ours:
-            return code, frame.f_lasti
-        frame = frame.f_back
-    return None
+    """The line of code outside the library that called the operation which calls `record`.
+
+    To be called by `record` itself: the search starts at the operation's caller.
+    """
+    try:
+        frame: Any = sys._getframe(3)
+        while _ours[frame.f_code.co_filename]:
+            frame = frame.f_back
+    except (AttributeError, ValueError):  # the stack ends before a line of the user's
+        return None
+    return frame.f_code, frame.f_lasti
 
 
 def place(line: tuple[Any, int] | None) -> str:
@@ -270,48 +274,45 @@ def propagate(
         retain: whether the graph stays, for another pass.
     """
     ndarray, settle, fit, own = values.ndarray, values.settle, values.fit, values.own
-    observers = mode.observers
-    check_finite = mode.check_finite
+    watched = bool(mode.observers) or mode.check_finite
     pending = {node: g for node, g in seeds.items() if uses.get(node)}
     ready = [(node, g) for node, g in seeds.items() if uses.get(node) == 0]
     while ready:
         node, g = ready.pop()
         if node.hooks is not None:
             g = values.hooked(g, node)
-        if observers:
-            for observer in observers:
-                observer.taken(node, g)
+        if watched:
+            _tell("taken", node, g)
         edges = node.edges
-        if not edges or node in wanted:
+        if not edges or (wanted and node in wanted):
             arrive(node, g)
         for parent, rule, kept in edges:
-            left = uses.get(parent)
-            if left is None:
+            try:
+                left = uses[parent]
+            except KeyError:  # leads to nothing that is wanted
                 continue
             if kept is None:
                 c = rule(g)
             elif kept is OUTPUT:
                 c = rule(g, values.output(node) if differentiable else node.output)
-            elif kept.__class__ is not tuple:
-                c = rule(g, kept if differentiable else kept.data)
-            else:
+            elif kept.__class__ is tuple:
                 c = rule(g, *values.load(kept, node))
+            else:
+                c = rule(g, kept if differentiable else kept.data)
             if c.__class__ is not ndarray:
                 c = settle(c)
             if c.shape != parent.shape:
                 c = fit(c, parent.shape, node)
             if not parent.edges or (wanted and parent in wanted):
                 c = own(c, g)
-            if check_finite:
-                values.check(c, node)
-            if observers:
-                for observer in observers:
-                    observer.called(node, parent, rule, c)
+            if watched:
+                if mode.check_finite:
+                    values.check(c, node)
+                _tell("called", node, parent, rule, c)
             if parent in pending:
                 contribution, c = c, pending.pop(parent) + c
-                if observers:
-                    for observer in observers:
-                        observer.added(parent, contribution, c)
+                if watched:
+                    _tell("added", parent, contribution, c)
             if left == 1:
                 ready.append((parent, c))
             else:
@@ -319,6 +320,10 @@ def propagate(
                 pending[parent] = c
         if edges and not retain:
             node.edges = node.output = None
-            if observers:
-                for observer in observers:
-                    observer.freed(node)
+            if watched:
+                _tell("freed", node)
+
+
+def _tell(event: str, *details: Any) -> None:
+    for observer in mode.observers:
+        getattr(observer, event)(*details)

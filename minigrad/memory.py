@@ -1,9 +1,9 @@
 """Which memory was changed in place, when, by what, and on which line of the user's code.
 
-A rule may keep a tensor for backward; if its memory is overwritten in between, the gradient would
-be silently wrong. So every in-place change is noted here, by address, and a backward pass that meets a
-node older than the latest change asks whether anything that the node keeps was touched since.
-Noting is cheap because changes are rare; a node pays one comparison.
+A rule may keep a tensor for backward. If its memory is overwritten in between, the gradient would
+be silently wrong, so every in-place change is noted here, by address. A backward pass that meets a
+node older than the latest change asks whether anything that it keeps was touched since. Noting is
+cheap because changes are rare; a node pays one comparison.
 """
 
 from __future__ import annotations

@@ -393,7 +393,7 @@ def _without_tensors(data: Any) -> Any:
 
 
 def as_tensor(data: Any, dtype: Any = None) -> Tensor:
-    """`data` itself if it is a tensor (of that type), else a constant, sharing memory if possible."""
+    """`data` itself if it is a tensor (of that type), else a constant that shares its memory."""
     if isinstance(data, Tensor) and (dtype is None or data.dtype == dtype):
         return data
     if isinstance(data, Tensor):
@@ -482,21 +482,21 @@ def record(operation: Any, output: Any, *edges: tuple[Tensor, Rule, Any]) -> Ten
     level = mode.level
     if level:
         live = []
-        keeps = wants_output = False
+        keeps = keeps_output = False
         for x, rule, kept in edges:
             parent = x.node
             if parent is not None:
                 live.append((parent, rule, kept))
                 if kept is not None:
                     keeps = True
-                    if kept is OUTPUT or (kept.__class__ is tuple and OUTPUT in kept):
-                        wants_output = True
+                    if kept is OUTPUT or (kept.__class__ is tuple and _contains_output(kept)):
+                        keeps_output = True
         if live:
             result.node = node = _new_node(Node)
             node.operation = operation
             node.edges = live
             node.shape = output.shape
-            node.output = output if wants_output else None
+            node.output = output if keeps_output else None
             node.time = Clock.changes
             node.hooks = None
             # Only what keeps something can be made stale; finding the line costs 0.1 µs.
@@ -505,6 +505,10 @@ def record(operation: Any, output: Any, *edges: tuple[Tensor, Rule, Any]) -> Ten
                 for observer in mode.observers:
                     observer.recorded(node)
     return result
+
+
+def _contains_output(kept: tuple[Any, ...]) -> bool:
+    return any(k is OUTPUT for k in kept)  # `in` would compare tensors with ==
 
 
 def record_view(operation: Any, output: Any, *edges: tuple[Tensor, Rule, Any]) -> Tensor:
