@@ -1,0 +1,118 @@
+"""What this machine is: processor, memory, versions, threads; for people and for benchmarks."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def processor() -> str:
+    """The processor's model name, as the system gives it."""
+    if sys.platform == "darwin":
+        found = _output("sysctl", "-n", "machdep.cpu.brand_string")
+        if found:
+            return found
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        key, _, value = line.partition(":")
+        if key.strip() == "model name" and value.strip():
+            return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def cores() -> int:
+    """The logical processors that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def memory() -> int | None:
+    """Bytes of main memory; None where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def installed(package: str) -> str | None:
+    """The version of an installed distribution, found without importing it."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def cupy() -> str | None:
+    """The version of CuPy, whose distribution is named after the CUDA it is built for."""
+    names = ("cupy", "cupy-cuda12x", "cupy-cuda13x")
+    return next(filter(None, map(installed, names)), None)
+
+
+def blas() -> str:
+    """The linear algebra library that NumPy was built with."""
+    built = _numpy_config("Build Dependencies").get("blas", {})
+    return f"{built.get('name', 'unknown')} {built.get('version', '')}".strip()
+
+
+def vector_instructions() -> list[str]:
+    """The processor's vector instructions that NumPy found and uses."""
+    simd = _numpy_config("SIMD Extensions")
+    return [*simd.get("baseline", []), *simd.get("found", [])]
+
+
+def threads() -> dict[str, int]:
+    """How many threads the libraries loaded so far use, where it can be asked."""
+    counts: dict[str, int] = {}
+    if find_spec("threadpoolctl"):
+        from threadpoolctl import threadpool_info
+
+        for pool in threadpool_info():
+            name = Path(pool["filepath"]).name.partition(".")[0].partition("-")[0]
+            counts[name] = pool["num_threads"]
+    for name, module in (("numba", "numba"), ("torch", "torch")):
+        loaded = sys.modules.get(module)
+        if loaded is not None:
+            ask = getattr(loaded, "get_num_threads", None)
+            if ask is not None:
+                counts[name] = int(ask())
+    return counts
+
+
+def describe(packages: tuple[str, ...] = ()) -> dict[str, Any]:
+    """All of the above, ready for JSON; `packages` are asked for their versions too."""
+    wanted = ("numpy", "scipy", "numba", *packages)
+    return {
+        "processor": processor(),
+        "vector_instructions": vector_instructions(),
+        "cores": cores(),
+        "memory_bytes": memory(),
+        "system": platform.platform(),
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "versions": {p: v for p in wanted if (v := installed(p))},
+        "blas": blas(),
+        "threads": threads(),
+    }
+
+
+def _numpy_config(section: str) -> dict[str, Any]:
+    config: Any = np.show_config(mode="dicts")
+    return (config or {}).get(section, {})
+
+
+def _output(*command: str) -> str:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:
+        return ""
