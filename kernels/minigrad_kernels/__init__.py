@@ -12,3 +12,9 @@ from .registry import (
     kernel as kernel,
     use as use,
 )
+from .dropout import dropout as dropout
+from .random import (
+    random_bits as random_bits,
+    random_normal as random_normal,
+    random_uniform as random_uniform,
+)
