@@ -55,7 +55,7 @@ class Generator:
         return self
 
     def seed(self) -> int:
-        """Start at the beginning of a stream that the operating system chooses; returns its seed."""
+        """Start a stream that the operating system chooses; returns its seed."""
         seed = int.from_bytes(os.urandom(8), "little") >> 1
         self.manual_seed(seed)
         return seed
@@ -322,7 +322,7 @@ def randint(
     dtype('int64')
     """
     if size is None and isinstance(high, (tuple, list)):
-        low, high, size = 0, low, high  # type: ignore[assignment]
+        low, high, size = 0, low, high
     if high is None:
         low, high = 0, low
     low, high = _integer("randint: low", low), _integer("randint: high", high)

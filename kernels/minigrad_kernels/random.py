@@ -19,6 +19,8 @@ import numpy as np
 from .arrays import Array, array_module
 from .registry import Arguments, Cost, arguments, kernel
 
+Make = Callable[[Any, Array], Array]  # (numpy or cupy, words of shape (blocks, 4)) -> elements
+
 WORD = 0xFFFFFFFF
 _MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
 _WEYL = 0x9E3779B9, 0xBB67AE85  # the golden ratio and sqrt(3) - 1: what the key grows by in a round
@@ -63,9 +65,7 @@ def _words(xp: Any, seed: int, first: int, blocks: int) -> Array:
     return words
 
 
-def _fill(
-    like: Array, out: Array | None, seed: int, offset: int, make: Callable[..., Array]
-) -> Any:
+def _fill(like: Array, out: Array | None, seed: int, offset: int, make: Make) -> Array:
     """`make(xp, words)` for every element, in pieces; elements are numbered in row-major order."""
     xp = array_module(like)
     if out is None:
@@ -84,7 +84,7 @@ def _fill(
     return out
 
 
-def _uniform(dtype: Any) -> Callable[..., Array]:
+def _uniform(dtype: Any) -> Make:
     """Multiples of 2**-bits in [0, 1), from the highest bits of each element's words."""
     bits = _MANTISSA[dtype.itemsize]
     width = 64 if dtype.itemsize == 8 else 32
@@ -151,8 +151,8 @@ def random_normal(like: Array, *, seed: int, offset: int, out: Any = None) -> Ar
     """Standard normal numbers, by the formula of Box and Muller (1958).
 
     Two uniform numbers u, v of the same stream become two normal ones: r cos(2 pi v) and
-    r sin(2 pi v) with r = sqrt(-2 log(1 - u)). Computed in float32 for float16. Only the shape, type
-    and device of `like` matter; it may be `out` itself.
+    r sin(2 pi v) with r = sqrt(-2 log(1 - u)). Computed in float32 for float16. Only the shape,
+    type and device of `like` matter; it may be `out` itself.
     """
     _check_floating("random_normal", like)
     uniform = _uniform(like.dtype if like.dtype.itemsize > 2 else np.dtype(np.float32))

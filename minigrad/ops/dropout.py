@@ -39,8 +39,8 @@ def _checked(name: str, input: TensorLike, p: float) -> Tensor:
 def seeded_dropout(input: TensorLike, p: float, seed: int, offset: int) -> Tensor:
     """`dropout` whose random numbers are given: the stream of `seed`, from block `offset` on.
 
-    VJP: the same function of g. It is linear and keeps or drops each element alone, so it is its own
-    transpose; nothing is stored for backward, the random numbers are computed again.
+    VJP: the same function of g. It is linear and keeps or drops each element alone, so it is its
+    own transpose; nothing is stored for backward, the random numbers are computed again.
 
     Raises:
         ValueError: if p is not in [0, 1].
