@@ -14,7 +14,7 @@ from minigrad_kernels.arrays import array_module, is_array
 
 from . import graph
 from .graph import OUTPUT, Leaf, Node, mode
-from .memory import check_all_unchanged
+from .memory import check_unchanged
 from .tensor import Tensor, as_tensor, wrap
 
 
@@ -55,9 +55,8 @@ class _ArrayValues:
     def hooked(g: Any, node: Node) -> Any:
         return _run_hooks(wrap(g), node).data
 
-    @staticmethod
-    def check(c: Any, node: Node) -> None:
-        _check_finite(c, node)
+    check_finite = staticmethod(lambda c, node: _check_finite(c, node))
+    check_unchanged = staticmethod(check_unchanged)
 
 
 class _TensorValues:
@@ -91,9 +90,8 @@ class _TensorValues:
     def hooked(g: Tensor, node: Node) -> Tensor:
         return _run_hooks(g, node)
 
-    @staticmethod
-    def check(c: Tensor, node: Node) -> None:
-        _check_finite(c.data, node)
+    check_finite = staticmethod(lambda c, node: _check_finite(c.data, node))
+    check_unchanged = staticmethod(check_unchanged)
 
 
 def _broadcast_axes(shape: tuple[int, ...], wanted: tuple[int, ...], node: Node) -> tuple[int, ...]:
@@ -158,35 +156,26 @@ def _run(
     outputs: Sequence[Tensor],
     gradients: Sequence[Any] | None,
     caller: str,
-    arrive: Callable[[Node, Any], None],
     retain_graph: bool | None,
     create_graph: bool,
-    wanted: frozenset[Node],
-) -> None:
+    wanted: list[Node] | None = None,
+) -> dict[Node, Any]:
+    """Check and seed a pass, and run it: the gradient of each leaf, or of each wanted node."""
     if gradients is None:
         gradients = [None] * len(outputs)
     if len(gradients) != len(outputs):
         raise ValueError(f"{caller}: {len(outputs)} outputs but {len(gradients)} gradients")
-    values: Any = _TensorValues if create_graph else _ArrayValues
     seeds: dict[Node, Any] = {}
     for y, gradient in zip(outputs, gradients, strict=True):
         node, g = _seed(y, gradient, caller)
-        g = g if create_graph else g.data
-        if isinstance(node, Leaf) or node in wanted:
-            g = g.clone() if create_graph else g.copy()
-        seeds[node] = seeds[node] + g if node in seeds else g
-    uses = graph.count_uses_towards(seeds, wanted) if wanted else graph.count_uses(seeds)
-    check_all_unchanged(uses)
+        if isinstance(node, Leaf) or (wanted is not None and node in wanted):
+            g = g.clone() if create_graph else wrap(g.data.copy())  # it becomes a result
+        value = g if create_graph else g.data
+        seeds[node] = seeds[node] + value if node in seeds else value
+    values: Any = _TensorValues if create_graph else _ArrayValues
+    retain = create_graph if retain_graph is None else retain_graph
     with graph.modified(recording=create_graph):
-        graph.propagate(
-            seeds,
-            uses,
-            values,
-            arrive,
-            differentiable=create_graph,
-            retain=create_graph if retain_graph is None else retain_graph,
-            wanted=wanted,
-        )
+        return graph.propagate(seeds, values, create_graph, retain, wanted)
 
 
 def backward(
@@ -212,20 +201,23 @@ def backward(
     if isinstance(tensors, Tensor):
         tensors, grad_tensors = [tensors], [grad_tensors]
 
-    def accumulate(leaf: Any, g: Any) -> None:
-        x = leaf.tensor()
-        if x is None:
-            return
-        if create_graph:
-            x.grad = g if x.grad is None else x.grad + g
-        elif x.grad is None:
-            x.grad = wrap(g if g.dtype is x.data.dtype else g.astype(x.dtype))
-        elif x.grad.node is None:
-            x.grad.data += g
-        else:
-            x.grad = wrap(x.grad.data + g)
+    found = _run(tensors, grad_tensors, "backward", retain_graph, create_graph)
+    for leaf, g in found.items():
+        x = leaf.tensor()  # type: ignore[attr-defined]
+        if x is not None:
+            _accumulate(x, g)
 
-    _run(tensors, grad_tensors, "backward", accumulate, retain_graph, create_graph, frozenset())
+
+def _accumulate(x: Tensor, g: Any) -> None:
+    """Add a gradient to `x.grad`: an array, or a tensor that is itself part of a graph."""
+    if isinstance(g, Tensor):
+        x.grad = g if x.grad is None else x.grad + g
+    elif x.grad is None:
+        x.grad = wrap(g if g.dtype is x.data.dtype else g.astype(x.dtype))
+    elif x.grad.node is None:
+        x.grad.data += g
+    else:
+        x.grad = wrap(x.grad.data + g)
 
 
 def grad(
@@ -268,21 +260,12 @@ def grad(
             raise ValueError(f"grad: input {i} of shape {x.shape} does not require a gradient")
     if not inputs:
         raise ValueError("grad: no inputs to differentiate by")
-    found: dict[Node, Any] = {}
-    nodes = [x.node for x in inputs]
-    _run(
-        outputs,
-        grad_outputs,
-        "grad",
-        found.__setitem__,
-        retain_graph,
-        create_graph,
-        frozenset(nodes),  # type: ignore[arg-type]
-    )
+    nodes: list[Any] = [x.node for x in inputs]
+    found = _run(outputs, grad_outputs, "grad", retain_graph, create_graph, nodes)
     results: list[Tensor | None] = []
     taken: set[Node] = set()
     for i, (x, node) in enumerate(zip(inputs, nodes, strict=True)):
-        g = found.get(node)  # type: ignore[arg-type]
+        g = found[node]
         if g is None:
             if not allow_unused:
                 raise ValueError(
@@ -293,7 +276,7 @@ def grad(
             continue
         g = g if create_graph else wrap(g if g.dtype is x.dtype else g.astype(x.dtype))
         results.append(g.clone() if node in taken else g)
-        taken.add(node)  # type: ignore[arg-type]
+        taken.add(node)
     return tuple(results)
 
 

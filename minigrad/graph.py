@@ -2,13 +2,16 @@
 
 A `Node` says how a value came to be: by which operation, from which other nodes, and, for each of
 them, by which rule a gradient passes back. `propagate` walks the nodes from the result to the
-inputs. A node's turn comes when every node that used its value has had its turn, because only then
-has its gradient received all its contributions; plain depth-first recursion would pass on
-gradients that are not complete yet.
+inputs. A node may have its turn only when every node that used its value has had its own, because
+only then has its gradient received all its contributions; plain depth-first recursion would pass on
+gradients that are not complete yet. Whoever used a value is younger than the value, so it is enough
+to take, among the nodes that have received something, always the youngest.
 """
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import os
 import sys
 import threading
@@ -38,7 +41,8 @@ class Node:
         edges: triples (node of an input, rule, what the rule keeps); None once the graph is freed.
         shape: the shape of the value, to which its gradient is summed.
         output: the value itself, where a rule keeps OUTPUT.
-        time: how many in-place changes had happened, anywhere, when it was recorded.
+        turn: its place in the order of backward passes: numbers count downwards, so that the
+            youngest node has the smallest.
         hooks: functions that see, and may replace, its gradient; None where there are none.
         line: where the user's code called the operation, as (code object, instruction).
         memory: for a view, a weak reference to the array whose memory it shows.
@@ -53,14 +57,14 @@ class Node:
         "operation",
         "output",
         "shape",
-        "time",
+        "turn",
     )
 
     operation: Callable[..., Any] | None
     edges: Any
     shape: tuple[int, ...]
     output: Any
-    time: int
+    turn: int
     hooks: list[Callable[[Any], Any]] | None
     line: tuple[Any, int] | None
     memory: Any
@@ -78,8 +82,23 @@ class Node:
             found.append((parent, tuple(self.output if k is OUTPUT else k for k in values)))
         return found
 
+    def check_not_freed(self) -> None:
+        """Refuse a node that a backward pass has already used up.
+
+        Raises:
+            RuntimeError: naming the operation and its line.
+        """
+        if self.edges is None:
+            raise RuntimeError(
+                f"backward: the graph of {self.name} (called at {self.where()}) was already freed "
+                "by an earlier backward; pass retain_graph=True to that one to go through it again"
+            )
+
     def where(self) -> str:
-        """`file:line` of the user's code that called the operation."""
+        """`file:line` of the user's code that called the operation.
+
+        Known for operations that keep something; for all of them while somebody watches.
+        """
         return place(self.line) if self.line is not None else "a line that was not recorded"
 
     def __repr__(self) -> str:
@@ -94,9 +113,10 @@ class Leaf(Node):
 
 
 class Clock:
-    """Counts the in-place changes of the process: a node older than a change may be stale."""
+    """Numbers nodes and in-place changes, downwards: who has the smaller number came later."""
 
-    changes = 0
+    tick = itertools.count(-1, -1).__next__
+    latest_change = 0
 
 
 class Mode(threading.local):
@@ -168,17 +188,14 @@ class _OurFiles(dict[str, bool]):
         return ours
 
 
-_ours = _OurFiles()
+our_files = _OurFiles()
 
 
-def user_line() -> tuple[Any, int] | None:
-    """The line of code outside the library that called the operation which calls `record`.
-
-    To be called by `record` itself: the search starts at the operation's caller.
-    """
+def user_line(depth: int) -> tuple[Any, int] | None:
+    """The innermost line outside the library, from the caller's `depth`-th caller outwards."""
     try:
-        frame: Any = sys._getframe(3)
-        while _ours[frame.f_code.co_filename]:
+        frame: Any = sys._getframe(depth + 1)
+        while our_files[frame.f_code.co_filename]:
             frame = frame.f_back
     except (AttributeError, ValueError):  # the stack ends before a line of the user's
         return None
@@ -197,99 +214,80 @@ def place(line: tuple[Any, int] | None) -> str:
     return f"{code.co_filename}:{number}"
 
 
-def count_uses(ends: Iterable[Node]) -> dict[Node, int]:
-    """Every node that the ends depend on, with the number of edges that lead to it from the others.
+def youngest_first(ends: Iterable[Node]) -> list[Node]:
+    """Every node that the ends depend on, each after all the nodes that use it.
 
     Raises:
         RuntimeError: if part of the graph was freed by an earlier backward.
     """
-    uses = dict.fromkeys(ends, 0)
-    stack = list(uses)
+    seen = set(ends)
+    stack = list(seen)
     while stack:
         node = stack.pop()
-        try:
-            for parent, _, _ in node.edges:
-                if parent in uses:
-                    uses[parent] += 1
-                else:
-                    uses[parent] = 1
-                    stack.append(parent)
-        except TypeError:
-            raise RuntimeError(
-                f"backward: the graph of {node.name} (called at {node.where()}) was already freed "
-                "by an earlier backward; pass retain_graph=True to that one to go through it again"
-            ) from None
-    return uses
-
-
-def count_uses_towards(ends: Iterable[Node], wanted: Iterable[Node]) -> dict[Node, int]:
-    """As `count_uses`, but only for the nodes through which a wanted node is reached."""
-    ends = list(ends)
-    order = consumers_first(ends)
-    needed = set(wanted)
-    for node in reversed(order):
-        if any(parent in needed for parent, _, _ in node.edges):
-            needed.add(node)
-    uses = {node: 0 for node in order if node in needed}
-    for node in uses:
+        node.check_not_freed()
         for parent, _, _ in node.edges:
-            if parent in uses:
-                uses[parent] += 1
-    return uses
+            if parent not in seen:
+                seen.add(parent)
+                stack.append(parent)
+    return sorted(seen, key=lambda node: node.turn)
 
 
-def consumers_first(ends: Iterable[Node]) -> list[Node]:
-    """Every node that the ends depend on, each after all the nodes that use it."""
-    ends = list(ends)
-    uses = count_uses(ends)
-    ready = [node for node in dict.fromkeys(ends) if not uses[node]]
-    order = []
-    while ready:
-        node = ready.pop()
-        order.append(node)
-        for parent, _, _ in node.edges:
-            uses[parent] -= 1
-            if not uses[parent]:
-                ready.append(parent)
-    return order
+def leading_to(wanted: Iterable[Node], ends: Iterable[Node]) -> set[Node]:
+    """The nodes between the ends and the wanted ones: those that depend on a wanted one, or are."""
+    leading = set(wanted)
+    for node in reversed(youngest_first(ends)):
+        if any(parent in leading for parent, _, _ in node.edges):
+            leading.add(node)
+    return leading
 
 
 def propagate(
     seeds: dict[Node, Any],
-    uses: dict[Node, int],
     values: Any,
-    arrive: Callable[[Node, Any], None],
     differentiable: bool,
     retain: bool,
-    wanted: frozenset[Node] = frozenset(),
-) -> None:
-    """Carry gradients from the seeds' nodes to all nodes in `uses`, consumers first.
+    wanted: Iterable[Node] | None = None,
+) -> dict[Node, Any]:
+    """Carry gradients from the seeds' nodes back to the leaves, or to the wanted nodes only.
 
     Args:
         seeds: the gradient given for each end.
-        uses: the nodes to visit, with the edges that lead to each; it is used up.
-        values: what to do with gradients of this kind; see `minigrad.autograd`.
-        arrive: called with each leaf, and each wanted node, and its complete gradient.
+        values: how gradients of this kind are treated; see `minigrad.autograd`.
         differentiable: whether rules get tensors, and so are recorded in turn, or bare arrays.
         retain: whether the graph stays, for another pass.
+        wanted: the nodes whose gradients are asked for; None is all leaves.
+
+    Returns:
+        the complete gradients of the leaves, or of the wanted nodes that were reached.
+
+    Raises:
+        RuntimeError: if part of the graph was freed, or something that it keeps was overwritten.
     """
     ndarray, settle, fit, own = values.ndarray, values.settle, values.fit, values.own
+    heappush, heappop = heapq.heappush, heapq.heappop
     watched = bool(mode.observers) or mode.check_finite
-    pending = {node: g for node, g in seeds.items() if uses.get(node)}
-    ready = [(node, g) for node, g in seeds.items() if uses.get(node) == 0]
-    while ready:
-        node, g = ready.pop()
+    leading = None if wanted is None else leading_to(wanted, seeds)
+    found: dict[Node, Any] = dict.fromkeys(wanted or ())
+    latest_change = Clock.latest_change
+    pending = dict(seeds)
+    queue = [(node.turn, node) for node in seeds if node.__class__ is not Leaf]
+    heapq.heapify(queue)
+    while queue:
+        node = heappop(queue)[1]
+        g = pending.pop(node)
         if node.hooks is not None:
             g = values.hooked(g, node)
         if watched:
             _tell("taken", node, g)
+        if found and node in found:
+            found[node] = g
         edges = node.edges
-        if not edges or (wanted and node in wanted):
-            arrive(node, g)
+        if edges is None:
+            node.check_not_freed()
+        if node.turn > latest_change:
+            values.check_unchanged(node)
         for parent, rule, kept in edges:
-            try:
-                left = uses[parent]
-            except KeyError:  # leads to nothing that is wanted
+            if leading is not None and parent not in leading:
                 continue
             if kept is None:
                 c = rule(g)
@@ -303,25 +301,40 @@ def propagate(
                 c = settle(c)
             if c.shape != parent.shape:
                 c = fit(c, parent.shape, node)
-            if not parent.edges or (wanted and parent in wanted):
-                c = own(c, g)
             if watched:
                 if mode.check_finite:
-                    values.check(c, node)
+                    values.check_finite(c, node)
                 _tell("called", node, parent, rule, c)
             if parent in pending:
-                contribution, c = c, pending.pop(parent) + c
+                contribution, c = c, pending[parent] + c
+                pending[parent] = c
                 if watched:
                     _tell("added", parent, contribution, c)
-            if left == 1:
-                ready.append((parent, c))
+            elif parent.__class__ is Leaf or (found and parent in found):
+                pending[parent] = own(c, g)
+                if parent.__class__ is not Leaf:
+                    heappush(queue, (parent.turn, parent))
             else:
-                uses[parent] = left - 1
                 pending[parent] = c
-        if edges and not retain:
+                heappush(queue, (parent.turn, parent))
+        if not retain:
             node.edges = node.output = None
             if watched:
                 _tell("freed", node)
+    # What is still pending are the leaves.
+    for leaf, g in pending.items():
+        if leaf.hooks is not None:
+            g = values.hooked(g, leaf)
+        if watched:
+            _tell("taken", leaf, g)
+        if leading is None or leaf in found:
+            found[leaf] = g
+    return found
+
+
+def tell_recorded(node: Node) -> None:
+    """Tell the thread's observers of a new node."""
+    _tell("recorded", node)
 
 
 def _tell(event: str, *details: Any) -> None:

@@ -19,10 +19,10 @@ from .graph import Clock, Node, place, user_line
 
 @dataclass(frozen=True)
 class Change:
-    """One in-place change: its time (see `Clock`), the operation, the user's line, and whether the
-    graph of the changed tensor records it."""
+    """One in-place change: its number (see `Clock`), the operation, the user's line, and whether
+    the graph of the changed tensor records it."""
 
-    time: int
+    turn: int
     operation: str
     line: tuple[Any, int] | None
     recorded: bool
@@ -52,7 +52,7 @@ def _bounds(array: Any) -> tuple[int, int]:
 
 def changed(array: Any, operation: str, recorded: bool = False) -> None:
     """Note that `operation` has just overwritten `array`'s memory."""
-    Clock.changes += 1
+    Clock.latest_change = Clock.tick()
     root = owner(array)
     key = id(root)
     if key not in _owners:
@@ -63,18 +63,18 @@ def changed(array: Any, operation: str, recorded: bool = False) -> None:
 
         _owners[key] = weakref.ref(root, forget)
     _log.setdefault(key, {})[_bounds(array)] = Change(
-        Clock.changes, operation, user_line(), recorded
+        Clock.latest_change, operation, user_line(1), recorded
     )
 
 
-def change_since(array: Any, time: int) -> Change | None:
-    """The latest change to `array`'s memory after `time`, if there is one."""
+def change_since(array: Any, turn: int) -> Change | None:
+    """The latest change to `array`'s memory after the moment `turn`, if there is one."""
     entries = _log.get(id(owner(array)))
     if not entries:
         return None
     low, high = _bounds(array)
-    hits = [c for (a, b), c in entries.items() if c.time > time and a < high and low < b]
-    return max(hits, key=lambda c: c.time, default=None)
+    hits = [c for (a, b), c in entries.items() if c.turn < turn and a < high and low < b]
+    return min(hits, key=lambda c: c.turn, default=None)
 
 
 def check_unchanged(node: Node) -> None:
@@ -86,7 +86,7 @@ def check_unchanged(node: Node) -> None:
     for _, values in node.kept():
         for value in values:
             array = value if value is node.output else value.data
-            change = change_since(array, node.time)
+            change = change_since(array, node.turn)
             if change is not None:
                 what = "its output" if value is node.output else "an input"
                 raise RuntimeError(
@@ -97,17 +97,9 @@ def check_unchanged(node: Node) -> None:
     view = getattr(node, "memory", None)
     view = view() if view is not None else None
     if view is not None:
-        change = change_since(view, node.time)
+        change = change_since(view, node.turn)
         if change is not None and change.recorded:
             raise RuntimeError(
                 f"backward: {node.name} (called at {node.where()}) made a view of memory that was "
                 f"changed in place by {change}; take the view after the change, or clone() before"
             )
-
-
-def check_all_unchanged(nodes: Any) -> None:
-    """`check_unchanged` for every node that is older than the latest in-place change."""
-    now = Clock.changes
-    for node in nodes:
-        if node.time != now and node.edges:
-            check_unchanged(node)
