@@ -1,0 +1,57 @@
+"""The matrix product, of matrices, vectors, and batches of matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from .arrays import Array, array_module
+from .registry import Arguments, Cost, arguments, kernel
+
+
+def products(rng: np.random.Generator) -> Iterator[Arguments]:
+    """Matrices, vectors and batches; transposed and strided, odd and empty."""
+
+    def draw(*shape: int, dtype: str = "f4") -> Array:
+        return rng.normal(size=shape).astype(dtype)
+
+    yield arguments(draw(3, 5), draw(5, 4))
+    yield arguments(draw(67, 129), draw(129, 33))
+    yield arguments(draw(31, 17, dtype="f8"), draw(17, 40, dtype="f8"))
+    yield arguments(draw(5, 3).T, draw(4, 5).T)
+    yield arguments(draw(6, 8)[::2, ::-2], draw(4, 5))
+    yield arguments(draw(5), draw(5))
+    yield arguments(draw(3, 5), draw(5))
+    yield arguments(draw(5), draw(2, 5, 3))
+    yield arguments(draw(2, 7, 5), draw(5, 3))
+    yield arguments(draw(3, 1, 4, 5), draw(2, 5, 6))
+    yield arguments(draw(2, 5, 4).swapaxes(1, 2), draw(2, 6, 5).swapaxes(1, 2))
+    yield arguments(draw(0, 5), draw(5, 3))
+    yield arguments(draw(3, 0), draw(0, 4))
+    yield arguments(draw(0, 3, 5), draw(5, 4))
+
+
+def product_cost(a: Array, b: Array) -> Cost:
+    """A multiply-add for every element of the result and every place of the sum."""
+    inner = a.shape[-1]
+    rows = a.size // inner if inner else 0
+    columns = b.shape[-1] if b.ndim > 1 else 1
+    batches = 1
+    if a.ndim > 1:
+        shared = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        batches = int(np.prod(shared))
+        rows = a.shape[-2]
+    elif b.ndim > 2:
+        batches = int(np.prod(b.shape[:-2]))
+    size = batches * rows * columns
+    return Cost(flops=2 * size * inner, bytes=a.nbytes + b.nbytes + size * a.itemsize)
+
+
+@kernel(samples=products, cost=product_cost)
+def matmul(a: Array, b: Array, *, out: Array | None = None) -> Array:
+    """a (..., M, K) times b (..., K, N): (..., M, N), leading dimensions broadcast.
+
+    A vector stands for one row of `a`, one column of `b`, and leaves no dimension in the result.
+    """
+    return a @ b if out is None else array_module(a).matmul(a, b, out=out)

@@ -1,0 +1,347 @@
+"""Reading and writing by index, as NumPy and PyTorch index arrays."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from minigrad_kernels.arrays import array_module, is_array
+
+from .. import dtypes
+from ..tensor import Tensor, TensorLike, as_tensor, record, record_view, wrap
+from .registry import differentiable, fails, integers, real, sample
+from .shape import reshape
+
+Index = tuple[Any, ...]
+"""What stands between the brackets: integers, slices, None, Ellipsis and arrays."""
+
+
+class _Here:
+    """Stands in an index pattern for the next of the arrays that an edge keeps."""
+
+    def __repr__(self) -> str:
+        return "array"
+
+
+HERE = _Here()
+
+
+# Reading an index
+
+
+def parse(index: Any, name: str) -> Index:
+    """An index with its tensors, lists and truth values as arrays of integers or truth values.
+
+    One without arrays ends in Ellipsis if it contains none, since NumPy gives numbers for elements
+    that are picked by integers alone, but views of them with it.
+
+    Raises:
+        TypeError: for numbers that are neither, and whatever else is no index.
+    """
+    parts = index if isinstance(index, tuple) else (index,)
+    found = tuple(_entry(i, name) for i in parts)
+    if any(i is Ellipsis or is_array(i) for i in found):
+        return found
+    return (*found, Ellipsis)
+
+
+def _entry(i: Any, name: str) -> Any:
+    if i is None or i is Ellipsis or (isinstance(i, (int, slice)) and not isinstance(i, bool)):
+        return i
+    if isinstance(i, Tensor):
+        i = i.data
+    elif isinstance(i, (list, tuple, range)):
+        i = as_tensor(list(i)).data if len(i) else np.zeros(0, np.int64)
+    elif isinstance(i, (bool, np.generic)):
+        i = np.asarray(i)
+    elif hasattr(i, "__index__") and not is_array(i):
+        return i.__index__()
+    if not is_array(i):
+        raise TypeError(
+            f"{name}: an index is made of integers, slices, None, ... and arrays of integers or "
+            f"booleans, not {type(i).__name__}"
+        )
+    if i.dtype.kind not in "iub":
+        raise TypeError(f"{name}: index arrays hold integers or booleans, not {i.dtype}")
+    return i
+
+
+def _split(index: Index) -> tuple[Index, tuple[Tensor, ...]]:
+    """The pattern of an index, which a rule may close over, and the arrays, which it keeps."""
+    pattern = tuple(HERE if is_array(i) else i for i in index)
+    return pattern, tuple(wrap(i) for i in index if is_array(i))
+
+
+def _join(pattern: Index, arrays: tuple[Any, ...]) -> Index:
+    """The index of which `_split` made the pattern and the arrays; these may be tensors by now."""
+    found = iter(arrays)
+    return tuple(next(found) if i is HERE else i for i in pattern)
+
+
+def _look_up(array: Any, index: Index, name: str) -> Any:
+    """array[index], with errors that name the operation.
+
+    Raises:
+        IndexError: if the index leaves the array.
+    """
+    if not isinstance(array, np.ndarray):
+        _check_bounds(array.shape, index, name)
+    try:
+        return array[index]
+    except IndexError as error:
+        raise IndexError(f"{name}: {error} (shape of the input {array.shape})") from None
+
+
+def _check_bounds(shape: tuple[int, ...], index: Index, name: str) -> None:
+    """CuPy wraps integers that are out of range around instead of refusing them."""
+    taken = sum(_dims_of(i) for i in index)
+    dim = 0
+    for i in index:
+        if i is Ellipsis:
+            dim += len(shape) - taken
+        elif is_array(i) and i.dtype.kind in "iu" and i.size and dim < len(shape):
+            low, high, n = int(i.min()), int(i.max()), shape[dim]
+            if low < -n or high >= n:
+                worst = high if high >= n else low
+                raise IndexError(
+                    f"{name}: index {worst} is out of bounds for dimension {dim} with size {n} "
+                    f"(shape of the input {shape})"
+                )
+        dim += _dims_of(i)
+
+
+def _dims_of(i: Any) -> int:
+    """How many dimensions of the indexed array an entry of an index uses up."""
+    if i is None or i is Ellipsis:
+        return 0
+    return i.ndim if is_array(i) and i.dtype.kind == "b" else 1
+
+
+# Sums by position: what the gradients of all kinds of picking come down to
+
+
+def add_up(size: int, positions: Any, values: Any) -> Any:
+    """A vector of length `size` with each of `values` added at its position.
+
+    Floating-point numbers are added in float64. `positions` may be repeated, in any shape.
+    """
+    xp = array_module(values)
+    positions, values = positions.ravel(), values.ravel()
+    if values.dtype.kind == "f":
+        total = xp.bincount(positions, weights=values, minlength=size)
+        return total.astype(values.dtype, copy=False)
+    total = xp.zeros(size, values.dtype)
+    xp.add.at(total, positions, values)
+    return total
+
+
+def _add_rows(length: int, rows: Any, values: Any) -> Any:
+    """As `add_up` for rows: (length, ...) with each of `values` (N, ...) added to its row.
+
+    Sorted by row, what belongs together stands together, and is summed in one go.
+    """
+    order = rows.argsort(kind="stable")
+    rows = rows[order]
+    starts = np.flatnonzero(np.concatenate(([True], rows[1:] != rows[:-1])))
+    total = np.zeros((length, *values.shape[1:]), values.dtype)
+    total[rows[starts]] = np.add.reduceat(values[order], starts, axis=0)
+    return total
+
+
+def _put(values: Any, index: Index, shape: tuple[int, ...], name: str) -> Any:
+    """Zeros of that shape with the values added where `index` points.
+
+    Raises:
+        IndexError: if the index leaves the shape; ValueError: if it picks another shape.
+    """
+    xp = array_module(values)
+    arrays = [i for i in index if is_array(i)]
+    if all(i.dtype.kind == "b" for i in arrays):  # nothing can be named twice
+        total = xp.zeros(shape, values.dtype)
+        _check_picked(values, _look_up(total, index, name).shape, name)
+        total[index] = values
+        return total
+    if len(index) == 1 and xp is np and values.ndim > arrays[0].ndim and values.size:
+        _check_bounds(shape, index, name)
+        _check_picked(values, arrays[0].shape + shape[1:], name)
+        rows = arrays[0].ravel()
+        rows = np.where(rows < 0, rows + shape[0], rows)
+        return _add_rows(shape[0], rows, values.reshape(len(rows), *shape[1:]))
+    # Number the elements, and let the index itself say which numbers it picks.
+    size = math.prod(shape)
+    positions = _look_up(xp.arange(size).reshape(shape), index, name)
+    _check_picked(values, positions.shape, name)
+    return add_up(size, positions, values).reshape(shape)
+
+
+def _check_picked(values: Any, picked: tuple[int, ...], name: str) -> None:
+    if values.shape != picked:
+        raise ValueError(f"{name}: the input has shape {values.shape}, the index picks {picked}")
+
+
+# x[index]
+
+_PICKED = [
+    sample(real(3, 4), 1),
+    sample(real(3, 4), (-1, slice(None, None, -2))),
+    sample(real(3, 4), (Ellipsis, None, slice(1, 3))),
+    sample(real(3, 4), ()),
+    sample(real(4), [0, 2, 2, -1]),
+    sample(real(3, 2), [[0, 2], [2, -3]]),
+    sample(real(3, 4), (slice(None), [1, 1, 3])),
+    sample(real(3, 4), ([[0], [1]], [0, 0, 3])),
+    sample(real(3, 2, 2), ([2, 2], slice(None), [0, 0])),
+    sample(real(3), [True, False, True]),
+    sample(real(2, 2), [[True, False], [False, False]]),
+    sample(real(2, 3), (1, [2, 2, 0])),
+    sample(real(3, 4), []),
+    sample(real(4), integers(2, 3, low=-4, high=4)),
+    sample(real(), None),
+    sample(real(2), True),
+]
+
+
+@differentiable(
+    _PICKED,
+    kind="linear",
+    errors=[
+        fails(IndexError, "getitem: index 3 is out of bounds", real(3, 2), 3),
+        fails(IndexError, "getitem: index -4 is out of bounds", real(3, 2), [[0, -4]]),
+        fails(IndexError, "getitem: too many indices", real(3), (0, 0)),
+        fails(IndexError, "getitem: boolean index", real(3), [True, False]),
+        fails(TypeError, "getitem: index arrays hold integers", real(3), real(2)),
+        fails(TypeError, "getitem: an index is made of", real(3), "a"),
+        fails(TypeError, "getitem: an index is made of", real(3), 1.0),
+    ],
+)
+def getitem(x: TensorLike, index: Any) -> Tensor:
+    """x[index]: integers, slices, None, Ellipsis give a view; integer and boolean arrays a copy.
+
+    An element that is picked several times gets the sum of the gradients.
+
+    Raises:
+        IndexError: if the index is out of range, or has too many entries.
+        TypeError: if it is none.
+
+    >>> getitem([[1, 2], [3, 4]], ([0, 1, 1], [0, 1, 1]))
+    tensor([1, 4, 4])
+    """
+    x = as_tensor(x)
+    index = parse(index, "getitem")
+    y = _look_up(x.data, index, "getitem")
+    pattern, arrays = _split(index)
+    shape = x.data.shape
+    if not arrays:
+        return record_view(getitem, y, (x, lambda g: getitem_adjoint(g, pattern, shape), None))
+    return record(
+        getitem, y, (x, lambda g, *a: getitem_adjoint(g, _join(pattern, a), shape), arrays)
+    )
+
+
+@differentiable(
+    [
+        sample(real(4), 1, (3, 4)),
+        sample(real(2), (-1, slice(None, None, -2)), (3, 4)),
+        sample(real(), (0,), (2,)),
+        sample(real(4), [0, 2, 2, -1], (4,)),
+        sample(real(2, 2, 3), [[0, 2], [2, -3]], (3, 3)),
+        sample(real(3, 3), (slice(None), [1, 1, 3]), (3, 4)),
+        sample(real(2), [True, False, True], (3,)),
+        sample(real(0, 4), [], (3, 4)),
+    ],
+    kind="linear",
+    errors=[
+        fails(ValueError, r"getitem_adjoint: .*\(3,\).*\(2,\)", real(3), [0, 1], (2,)),
+        fails(IndexError, "getitem_adjoint: ", real(2), [0, 2], (2,)),
+    ],
+)
+def getitem_adjoint(x: TensorLike, index: Any, shape: tuple[int, ...]) -> Tensor:
+    """Zeros of `shape` with `x` added at `index`: the gradient of `getitem`, and it of this.
+
+    Raises:
+        IndexError, TypeError: as `getitem`.
+        ValueError: if `x` has not the shape that `getitem` gives for this index.
+    """
+    x = as_tensor(x)
+    index = parse(index, "getitem_adjoint")
+    pattern, arrays = _split(index)
+    y = _put(x.data, index, shape, "getitem_adjoint")
+    if not arrays:
+        return record(getitem_adjoint, y, (x, lambda g: getitem(g, pattern), None))
+    return record(getitem_adjoint, y, (x, lambda g, *a: getitem(g, _join(pattern, a)), arrays))
+
+
+# x[index] = value
+
+
+@differentiable(
+    [
+        sample(real(3, 4), 1, real(4)),
+        sample(real(3, 4), (slice(None), slice(1, 3)), real()),
+        sample(real(3, 4), (slice(None), [0, 3]), real(3, 1)),
+        sample(real(3, 4), 0, real(1, 4)),
+        sample(real(3, 4), [1, -2, 0], real(3, 4)),
+        sample(real(2, 2), [[True, False], [True, True]], real(3)),
+        sample(real(3), [0, 0, 2], real(3)),
+        sample(real(3), [], real(0)),
+    ],
+    kind="linear",
+    errors=[
+        fails(IndexError, "setitem: index 3 is out of bounds", real(3, 2), 3, 1.0),
+        fails(ValueError, r"setitem: .*\(3,\).*\(2,\)", real(3, 2), 0, real(3)),
+        fails(TypeError, "setitem: index arrays hold integers", real(3), real(2), 1.0),
+    ],
+)
+def setitem(x: TensorLike, index: Any, value: TensorLike) -> Tensor:
+    """A copy of `x` in which the elements at `index` are `value`, broadcast and cast to its type.
+
+    Where the index names an element several times the last value stays, and gets the gradient.
+
+    Raises:
+        IndexError, TypeError: as `getitem`; TypeError also for complex numbers into real ones.
+        ValueError: if the value does not broadcast to what the index picks.
+    """
+    x, value = as_tensor(x), as_tensor(value)
+    index = parse(index, "setitem")
+    if dtypes.category(value.dtype) == 3 != dtypes.category(x.dtype):
+        raise TypeError(f"setitem: the value is {value.dtype}, the tensor holds {x.dtype}")
+    picked = _look_up(x.data, index, "setitem").shape
+    extra = value.ndim - len(picked)
+    if extra > 0 and value.shape[:extra] == (1,) * extra:
+        value = reshape(value, value.shape[extra:])
+    xp = array_module(x.data)
+    try:
+        xp.broadcast_to(value.data, picked)
+    except ValueError:
+        raise ValueError(
+            f"setitem: a value of shape {value.shape} does not broadcast to {picked}, which the "
+            f"index picks of shape {x.shape}"
+        ) from None
+    y = x.data.copy()
+    y[index] = value.data
+    pattern, arrays = _split(index)
+    n = len(arrays)
+    last = ()
+    if value.node is not None and any(a.dtype.kind != "b" for a in arrays):
+        last = (_last_written(x.data.shape, index, picked, xp),)
+
+    def of_value(g: Any, *kept: Any) -> Any:
+        g = getitem(g, _join(pattern, kept[:n]))
+        return g * kept[n] if len(kept) > n else g
+
+    return record(
+        setitem,
+        y,
+        (x, lambda g, *a: setitem(g, _join(pattern, a), 0), arrays),
+        (value, of_value, arrays + last),
+    )
+
+
+def _last_written(shape: tuple[int, ...], index: Index, picked: tuple[int, ...], xp: Any) -> Tensor:
+    """Which of the values written at an index, of shape `picked`, no later one has overwritten."""
+    turn = xp.arange(math.prod(picked)).reshape(picked)
+    writer = xp.zeros(shape, turn.dtype)
+    writer[index] = turn
+    return wrap(writer[index] == turn)

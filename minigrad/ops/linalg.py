@@ -1,0 +1,127 @@
+"""Products of matrices and vectors, and sums of products written as equations."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import minigrad_kernels as kernels
+
+from ..tensor import Tensor, TensorLike, operands, record
+from .registry import differentiable, fails, real, sample
+from .shape import reshape, transpose
+
+
+def product(a: Any, b: Any) -> Any:
+    """A matrix product inside a rule: of tensors, recorded, or of bare arrays."""
+    return matmul(a, b) if a.__class__ is Tensor else kernels.matmul(a, b)
+
+
+def _left(g: Any, b: Any) -> Any:
+    """y = a @ b, matrices: the gradient of a is g @ b^T."""
+    return product(g, b.T)
+
+
+def _right(g: Any, a: Any) -> Any:
+    """y = a @ b, matrices: the gradient of b is a^T @ g."""
+    return product(a.T, g)
+
+
+@differentiable(
+    [
+        sample(real(2, 3), real(3, 4)),
+        sample(real(3), real(3)),
+        sample(real(2, 3), real(3)),
+        sample(real(3), real(3, 2)),
+        sample(real(2, 2, 3), real(3)),
+        sample(real(3), real(2, 3, 2)),
+        sample(real(2, 2, 3), real(3, 2)),
+        sample(real(2, 3), real(2, 3, 2)),
+        sample(real(2, 1, 2, 3), real(2, 3, 2)),
+        sample(real(2, 0), real(0, 3)),
+        sample(real(0, 2, 3), real(3, 2)),
+    ],
+    kind="bilinear",
+    errors=[
+        fails(ValueError, r"matmul: .*\(2, 3\).*\(4, 2\)", real(2, 3), real(4, 2)),
+        fails(ValueError, r"matmul: .*\(3,\).*\(2,\)", real(3), real(2)),
+        fails(ValueError, "matmul: .*at least one dimension", real(), real(2)),
+        fails(ValueError, "matmul: .*broadcast", real(2, 3, 4), real(3, 4, 5)),
+    ],
+)
+def matmul(a: TensorLike, b: TensorLike) -> Tensor:
+    """The matrix product a @ b: (..., M, K) times (..., K, N) gives (..., M, N).
+
+    Leading dimensions broadcast. A vector stands for one row of `a`, one column of `b`, and leaves
+    no dimension in the result: two vectors give their scalar product.
+
+    Raises:
+        ValueError: if the inner lengths differ, or the leading dimensions do not broadcast.
+
+    >>> matmul([[1, 2], [3, 4]], [1, 1])
+    tensor([3, 7])
+    """
+    if a.__class__ is not Tensor or b.__class__ is not Tensor or a.data.dtype is not b.data.dtype:
+        a, b = operands(a, b, "matmul")
+    x, y = a.data, b.data
+    if x.ndim == 2 and y.ndim == 2 and x.shape[1] == y.shape[0]:
+        return record(matmul, kernels.matmul(x, y), (a, _left, b), (b, _right, a))
+    _check_shapes(x.shape, y.shape)
+    if y.ndim > 2:
+        return _batched(a, b)
+    return _folded(a, b)
+
+
+def _check_shapes(a: tuple[int, ...], b: tuple[int, ...]) -> None:
+    if not a or not b:
+        raise ValueError(f"matmul: both operands want at least one dimension, got {a} and {b}")
+    if a[-1] != b[-2 if len(b) > 1 else 0]:
+        raise ValueError(
+            f"matmul: the last length of a must be the last but one of b (a vector's only one), got "
+            f"shapes {a} and {b}"
+        )
+    for m, n in zip(reversed(a[:-2]), reversed(b[:-2]), strict=False):
+        if m != n and 1 not in (m, n):
+            raise ValueError(
+                f"matmul: the leading dimensions do not broadcast, got shapes {a} and {b}"
+            )
+
+
+def _folded(a: Tensor, b: Tensor) -> Tensor:
+    """a (..., K) @ b (K, N) or (K,): all rows of a, in whatever batches, are one matrix.
+
+    One product of matrices instead of many small ones, and no batch of gradients of b to be summed.
+    """
+    sa, sb = a.data.shape, b.data.shape
+    M, K, N = math.prod(sa[:-1]), sa[-1], sb[1] if len(sb) > 1 else 1
+    y = kernels.matmul(a.data.reshape(M, K), b.data)  # (M, N) or (M,)
+    return record(
+        matmul,
+        y.reshape(sa[:-1] + sb[1:]),
+        (a, lambda g, b: reshape(product(_as(g, M, N), _as(b, K, N).T), sa), b),
+        (b, lambda g, a: reshape(product(_as(a, M, K).T, _as(g, M, N)), sb), a),
+    )
+
+
+def _as(x: Any, rows: int, columns: int) -> Any:
+    """A matrix of a tensor, recorded, or of a bare array."""
+    return reshape(x, rows, columns) if x.__class__ is Tensor else x.reshape(rows, columns)
+
+
+def _batched(a: Tensor, b: Tensor) -> Tensor:
+    """a (..., M, K) or (K,) @ b (..., K, N); the engine sums over what was broadcast."""
+    y = kernels.matmul(a.data, b.data)
+    if a.data.ndim > 1:
+        return record(
+            matmul,
+            y,
+            (a, lambda g, b: matmul(g, transpose(b, -1, -2)), b),
+            (b, lambda g, a: matmul(transpose(a, -1, -2), g), a),
+        )
+    K, N, batch = a.data.shape[0], y.shape[-1], y.shape[:-1]
+    return record(
+        matmul,
+        y,
+        (a, lambda g, b: reshape(matmul(b, reshape(g, (*batch, N, 1))), (*batch, K)), b),
+        (b, lambda g, a: reshape(a, K, 1) * reshape(g, (*batch, 1, N)), a),
+    )
