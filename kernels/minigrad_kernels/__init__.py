@@ -18,3 +18,4 @@ from .random import (
     random_normal as random_normal,
     random_uniform as random_uniform,
 )
+from .matmul import matmul as matmul

@@ -7,7 +7,7 @@ from typing import Any
 
 import minigrad_kernels as kernels
 
-from ..tensor import Tensor, TensorLike, operands, record
+from ..tensor import Tensor, TensorLike, operands, record, record_pair
 from .registry import differentiable, fails, real, sample
 from .shape import reshape, transpose
 
@@ -65,7 +65,7 @@ def matmul(a: TensorLike, b: TensorLike) -> Tensor:
         a, b = operands(a, b, "matmul")
     x, y = a.data, b.data
     if x.ndim == 2 and y.ndim == 2 and x.shape[1] == y.shape[0]:
-        return record(matmul, kernels.matmul(x, y), (a, _left, b), (b, _right, a))
+        return record_pair(matmul, kernels.matmul(x, y), a, _left, b, b, _right, a)
     _check_shapes(x.shape, y.shape)
     if y.ndim > 2:
         return _batched(a, b)
@@ -77,8 +77,8 @@ def _check_shapes(a: tuple[int, ...], b: tuple[int, ...]) -> None:
         raise ValueError(f"matmul: both operands want at least one dimension, got {a} and {b}")
     if a[-1] != b[-2 if len(b) > 1 else 0]:
         raise ValueError(
-            f"matmul: the last length of a must be the last but one of b (a vector's only one), got "
-            f"shapes {a} and {b}"
+            f"matmul: the last length of a must be the last but one of b (of a vector the only one), "
+            f"got shapes {a} and {b}"
         )
     for m, n in zip(reversed(a[:-2]), reversed(b[:-2]), strict=False):
         if m != n and 1 not in (m, n):
