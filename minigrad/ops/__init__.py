@@ -1,6 +1,63 @@
 """Every operation on tensors, one file per family; forward and backward stand together."""
 
-from .elementwise import add as add, mul as mul, sub as sub
+from .elementwise import (
+    add as add,
+    div as div,
+    maximum as maximum,
+    minimum as minimum,
+    mul as mul,
+    pow as pow,
+    sub as sub,
+    where as where,
+)
+from .cast import to as to
+from .unary import (
+    abs as abs,
+    acos as acos,
+    asin as asin,
+    atan as atan,
+    ceil as ceil,
+    cos as cos,
+    cosh as cosh,
+    erf as erf,
+    exp as exp,
+    expm1 as expm1,
+    floor as floor,
+    log as log,
+    log10 as log10,
+    log1p as log1p,
+    log2 as log2,
+    neg as neg,
+    reciprocal as reciprocal,
+    round as round,
+    rsqrt as rsqrt,
+    sign as sign,
+    sin as sin,
+    sinh as sinh,
+    sqrt as sqrt,
+    square as square,
+    tan as tan,
+    trunc as trunc,
+)
+from .compare import (
+    allclose as allclose,
+    eq as eq,
+    equal as equal,
+    ge as ge,
+    gt as gt,
+    isclose as isclose,
+    isfinite as isfinite,
+    isinf as isinf,
+    isnan as isnan,
+    le as le,
+    logical_and as logical_and,
+    logical_not as logical_not,
+    logical_or as logical_or,
+    logical_xor as logical_xor,
+    lt as lt,
+    ne as ne,
+)
+from .copying import clone as clone, contiguous as contiguous, copy as copy, fill as fill
 from .registry import OPERATIONS as OPERATIONS, differentiable as differentiable
 from .dropout import dropout as dropout, seeded_dropout as seeded_dropout
 from .shape import (
@@ -24,3 +81,4 @@ from .index import (
     setitem as setitem,
 )
 from .linalg import matmul as matmul
+from .reduce import mean as mean, spread as spread, sum as sum

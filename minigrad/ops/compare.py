@@ -1,0 +1,190 @@
+"""Comparisons, logic and questions about single elements: constants, which have no gradient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minigrad_kernels.arrays import array_module
+
+from ..tensor import Tensor, TensorLike, as_tensor, operands, wrap
+from .elementwise import MISFIT, combine
+from .registry import booleans, differentiable, fails, integers, real, sample
+
+PAIRS = [
+    sample(real(3, 4), real(3, 1)),
+    sample(real(2), 0.5),
+    sample(integers(3, high=3), integers(3, high=3)),
+]
+TRUTHS = [
+    sample(booleans(3, 4), booleans(4)),
+    sample(integers(5, high=2), real(5)),
+    sample(booleans(3), True),
+]
+
+
+def _compared(ufunc: str, name: str, a: Any, b: Any) -> Tensor:
+    a, b = operands(a, b, name)
+    xp = array_module(a.data)
+    return wrap(xp.asarray(combine(getattr(xp, ufunc), name, a, b)))
+
+
+@differentiable(PAIRS, kind="constant", errors=[MISFIT])
+def eq(a: TensorLike, b: TensorLike) -> Tensor:
+    """Whether a == b, elementwise, with broadcasting."""
+    return _compared("equal", "eq", a, b)
+
+
+@differentiable(PAIRS, kind="constant", errors=[MISFIT])
+def ne(a: TensorLike, b: TensorLike) -> Tensor:
+    """Whether a != b, elementwise, with broadcasting."""
+    return _compared("not_equal", "ne", a, b)
+
+
+@differentiable(PAIRS, kind="constant", errors=[MISFIT])
+def lt(a: TensorLike, b: TensorLike) -> Tensor:
+    """Whether a < b, elementwise, with broadcasting."""
+    return _compared("less", "lt", a, b)
+
+
+@differentiable(PAIRS, kind="constant", errors=[MISFIT])
+def le(a: TensorLike, b: TensorLike) -> Tensor:
+    """Whether a <= b, elementwise, with broadcasting."""
+    return _compared("less_equal", "le", a, b)
+
+
+@differentiable(PAIRS, kind="constant", errors=[MISFIT])
+def gt(a: TensorLike, b: TensorLike) -> Tensor:
+    """Whether a > b, elementwise, with broadcasting.
+
+    >>> gt([1.0, 3.0], 2)
+    tensor([False,  True])
+    """
+    return _compared("greater", "gt", a, b)
+
+
+@differentiable(PAIRS, kind="constant", errors=[MISFIT])
+def ge(a: TensorLike, b: TensorLike) -> Tensor:
+    """Whether a >= b, elementwise, with broadcasting."""
+    return _compared("greater_equal", "ge", a, b)
+
+
+# Logic: every number but 0 counts as true
+
+
+@differentiable(TRUTHS, kind="constant", errors=[MISFIT])
+def logical_and(a: TensorLike, b: TensorLike) -> Tensor:
+    """Whether both are true (not 0), elementwise, with broadcasting."""
+    return _compared("logical_and", "logical_and", a, b)
+
+
+@differentiable(TRUTHS, kind="constant", errors=[MISFIT])
+def logical_or(a: TensorLike, b: TensorLike) -> Tensor:
+    """Whether one or both are true (not 0), elementwise, with broadcasting."""
+    return _compared("logical_or", "logical_or", a, b)
+
+
+@differentiable(TRUTHS, kind="constant", errors=[MISFIT])
+def logical_xor(a: TensorLike, b: TensorLike) -> Tensor:
+    """Whether exactly one is true (not 0), elementwise, with broadcasting."""
+    return _compared("logical_xor", "logical_xor", a, b)
+
+
+@differentiable(
+    [sample(booleans(3)), sample(integers(2, 3, high=2)), sample(real())], kind="constant"
+)
+def logical_not(x: TensorLike) -> Tensor:
+    """Whether an element is false (0)."""
+    return _asked("logical_not", x)
+
+
+# Questions
+
+
+VALUES = [sample(real(3, 4)), sample(real()), sample(integers(3, high=9))]
+
+
+def _asked(ufunc: str, x: Any) -> Tensor:
+    x = as_tensor(x)
+    xp = array_module(x.data)
+    return wrap(xp.asarray(getattr(xp, ufunc)(x.data)))
+
+
+@differentiable(VALUES, kind="constant")
+def isnan(x: TensorLike) -> Tensor:
+    """Whether an element is NaN.
+
+    >>> isnan([1.0, float("nan")])
+    tensor([False,  True])
+    """
+    return _asked("isnan", x)
+
+
+@differentiable(VALUES, kind="constant")
+def isinf(x: TensorLike) -> Tensor:
+    """Whether an element is infinite."""
+    return _asked("isinf", x)
+
+
+@differentiable(VALUES, kind="constant")
+def isfinite(x: TensorLike) -> Tensor:
+    """Whether an element is neither infinite nor NaN."""
+    return _asked("isfinite", x)
+
+
+@differentiable(
+    [*PAIRS, sample(real(3), real(3), rtol=0.5, atol=1.0, equal_nan=True)],
+    kind="constant",
+    errors=[MISFIT, fails(ValueError, "isclose: rtol .* got -1", real(2), real(2), rtol=-1.0)],
+)
+def isclose(
+    a: TensorLike,
+    b: TensorLike,
+    rtol: float = 1e-05,
+    atol: float = 1e-08,
+    equal_nan: bool = False,
+) -> Tensor:
+    """Whether |a - b| <= atol + rtol * |b|, elementwise, with broadcasting; inf is close to inf.
+
+    Args:
+        a: one tensor.
+        b: the other, the reference of the relative tolerance.
+        rtol: the relative tolerance.
+        atol: the absolute tolerance.
+        equal_nan: whether NaN is close to NaN.
+
+    Raises:
+        ValueError: if a tolerance is negative or NaN, or the shapes do not broadcast.
+    """
+    for name, value in (("rtol", rtol), ("atol", atol)):
+        if not value >= 0:
+            raise ValueError(f"isclose: {name} must be at least 0, got {value}")
+    a, b = operands(a, b, "isclose")
+    xp = array_module(a.data)
+    y = combine(lambda a, b: xp.isclose(a, b, rtol, atol, equal_nan), "isclose", a, b)
+    return wrap(xp.asarray(y))
+
+
+@differentiable(PAIRS, kind="constant", errors=[fails(ValueError, "allclose", real(2), real(3))])
+def allclose(
+    a: TensorLike,
+    b: TensorLike,
+    rtol: float = 1e-05,
+    atol: float = 1e-08,
+    equal_nan: bool = False,
+) -> bool:
+    """Whether all elements are close: see `isclose`."""
+    try:
+        return bool(isclose(a, b, rtol, atol, equal_nan).data.all())
+    except ValueError as error:
+        raise ValueError(str(error).replace("isclose", "allclose", 1)) from None
+
+
+@differentiable([*PAIRS, sample(real(2), real(3))], kind="constant")
+def equal(a: TensorLike, b: TensorLike) -> bool:
+    """Whether two tensors have the same shape and equal elements.
+
+    >>> equal([1, 2], [1, 2]), equal([1, 2], [1])
+    (True, False)
+    """
+    a, b = operands(a, b, "equal")
+    return a.shape == b.shape and bool((a.data == b.data).all())
