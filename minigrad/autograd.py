@@ -159,6 +159,7 @@ def _run(
     retain_graph: bool | None,
     create_graph: bool,
     wanted: list[Node] | None = None,
+    hooks_on_wanted: bool = True,
 ) -> dict[Node, Any]:
     """Check and seed a pass, and run it: the gradient of each leaf, or of each wanted node."""
     if gradients is None:
@@ -175,7 +176,7 @@ def _run(
     values: Any = _TensorValues if create_graph else _ArrayValues
     retain = create_graph if retain_graph is None else retain_graph
     with graph.modified(recording=create_graph):
-        return graph.propagate(seeds, values, create_graph, retain, wanted)
+        return graph.propagate(seeds, values, create_graph, retain, wanted, hooks_on_wanted)
 
 
 def backward(
@@ -278,6 +279,22 @@ def grad(
         results.append(g.clone() if node in taken else g)
         taken.add(node)
     return tuple(results)
+
+
+# For functions that look into the graph
+
+
+def gradients_of_nodes(
+    y: Tensor, cotangent: Any, nodes: list[Node], create_graph: bool
+) -> list[Any]:
+    """The gradient of each node, None where `y` does not depend on it.
+
+    The graph is kept, and the nodes' own hooks are left to the pass in which this is one step.
+    """
+    if y.node is None:
+        return [None] * len(nodes)
+    found = _run([y], [cotangent], "checkpoint", True, create_graph, nodes, hooks_on_wanted=False)
+    return [found[node] for node in nodes]
 
 
 # What is recorded

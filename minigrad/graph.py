@@ -241,12 +241,28 @@ def leading_to(wanted: Iterable[Node], ends: Iterable[Node]) -> set[Node]:
     return leading
 
 
+def used_from_before(end: Node, start: int) -> list[Node]:
+    """The nodes older than the moment `start` that the younger ones below `end` use directly."""
+    older: dict[Node, None] = {}
+    seen = {end}
+    stack = [end]
+    while stack:
+        for parent, _, _ in stack.pop().edges:
+            if parent.turn > start:
+                older[parent] = None
+            elif parent not in seen:
+                seen.add(parent)
+                stack.append(parent)
+    return list(older)
+
+
 def propagate(
     seeds: dict[Node, Any],
     values: Any,
     differentiable: bool,
     retain: bool,
     wanted: Iterable[Node] | None = None,
+    hooks_on_wanted: bool = True,
 ) -> dict[Node, Any]:
     """Carry gradients from the seeds' nodes back to the leaves, or to the wanted nodes only.
 
@@ -256,6 +272,7 @@ def propagate(
         differentiable: whether rules get tensors, and so are recorded in turn, or bare arrays.
         retain: whether the graph stays, for another pass.
         wanted: the nodes whose gradients are asked for; None is all leaves.
+        hooks_on_wanted: whether the hooks of wanted nodes are run.
 
     Returns:
         the complete gradients of the leaves, or of the wanted nodes that were reached.
@@ -275,7 +292,7 @@ def propagate(
     while queue:
         node = heappop(queue)[1]
         g = pending.pop(node)
-        if node.hooks is not None:
+        if node.hooks is not None and (hooks_on_wanted or node not in found):
             g = values.hooked(g, node)
         if watched:
             _tell("taken", node, g)
@@ -323,7 +340,7 @@ def propagate(
                 _tell("freed", node)
     # What is still pending are the leaves.
     for leaf, g in pending.items():
-        if leaf.hooks is not None:
+        if leaf.hooks is not None and (hooks_on_wanted or leaf not in found):
             g = values.hooked(g, leaf)
         if watched:
             _tell("taken", leaf, g)

@@ -512,7 +512,7 @@ def record_pair(
     rule_b: Rule,
     kept_b: Tensor | None,
 ) -> Tensor:
-    """As `record` with two edges, laid flat: a fifth faster, for operations that are all overhead."""
+    """As `record` with two edges, laid flat: faster, for operations that are all overhead."""
     if output.__class__ is not ndarray:
         output = array_module(output).asarray(output)
     result = _new_tensor(Tensor)
