@@ -82,3 +82,28 @@ from .index import (
 )
 from .linalg import matmul as matmul
 from .reduce import mean as mean, spread as spread, sum as sum
+from .activation import (
+    elu as elu,
+    elu_gradient as elu_gradient,
+    gelu as gelu,
+    gelu_gradient as gelu_gradient,
+    leaky_relu as leaky_relu,
+    leaky_relu_gradient as leaky_relu_gradient,
+    relu as relu,
+    relu_gradient as relu_gradient,
+    sigmoid as sigmoid,
+    sigmoid_gradient as sigmoid_gradient,
+    silu as silu,
+    silu_gradient as silu_gradient,
+    softplus as softplus,
+    softplus_gradient as softplus_gradient,
+    tanh as tanh,
+    tanh_gradient as tanh_gradient,
+)
+from .linear import linear as linear
+from .softmax import (
+    log_softmax as log_softmax,
+    log_softmax_gradient as log_softmax_gradient,
+    softmax as softmax,
+    softmax_gradient as softmax_gradient,
+)

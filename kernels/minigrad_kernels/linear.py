@@ -1,0 +1,50 @@
+"""The affine map of a layer: rows times a weight matrix, plus a bias."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from .arrays import Array
+from .registry import Arguments, Cost, arguments, kernel
+
+
+def layers(rng: np.random.Generator) -> Iterator[Arguments]:
+    """With and without a bias; batches of several dimensions; strided, odd and empty."""
+
+    def draw(*shape: int, dtype: str = "f4") -> Array:
+        return rng.normal(size=shape).astype(dtype)
+
+    yield arguments(draw(3, 5), draw(4, 5), draw(4))
+    yield arguments(draw(67, 129), draw(33, 129), None)
+    yield arguments(draw(31, 17, dtype="f8"), draw(40, 17, dtype="f8"), draw(40, dtype="f8"))
+    yield arguments(draw(5, 3).T, draw(5, 4).T, draw(8)[::2])
+    yield arguments(draw(2, 7, 5), draw(3, 5), draw(3))
+    yield arguments(draw(5), draw(3, 5), draw(3))
+    yield arguments(draw(6, 5), draw(3, 5), draw())
+    yield arguments(draw(0, 5), draw(3, 5), draw(3))
+    yield arguments(draw(4, 0), draw(3, 0), draw(3))
+
+
+def layer_cost(x: Array, w: Array, b: Array | None) -> Cost:
+    """A multiply-add for every weight and row, and an addition for every bias and row."""
+    size = math.prod(x.shape[:-1]) * w.shape[0]
+    flops = 2 * size * w.shape[1] + (0 if b is None else size)
+    read = x.nbytes + w.nbytes + (0 if b is None else b.nbytes)
+    return Cost(flops=flops, bytes=read + size * x.itemsize)
+
+
+@kernel(samples=layers, cost=layer_cost)
+def linear(x: Array, w: Array, b: Array | None, *, out: Array | None = None) -> Array:
+    """x (..., in) @ w (out, in) transposed, plus b (out,) or (): (..., out)."""
+    rows = x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    y = rows @ w.T
+    if b is not None:
+        y += b
+    y = y.reshape(*x.shape[:-1], w.shape[0])
+    if out is None:
+        return y
+    out[...] = y
+    return out

@@ -1,0 +1,84 @@
+"""Softmax and its logarithm along an axis, and the kernels that carry their gradients back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from .arrays import Array, array_module
+from .registry import Arguments, Cost, arguments, kernel
+
+
+def rows(count: int) -> Callable[[np.random.Generator], Iterator[Arguments]]:
+    """Samples of `count` arrays of one shape: along each axis, strided, odd and empty."""
+
+    def samples(rng: np.random.Generator) -> Iterator[Arguments]:
+        def draw(*shape: int, dtype: str = "f8", scale: float = 1.0) -> list[Array]:
+            return [(rng.normal(size=shape) * scale).astype(dtype) for _ in range(count)]
+
+        yield arguments(*draw(3, 5), axis=-1)
+        yield arguments(*draw(2, 131, dtype="f4", scale=50), axis=-1)
+        yield arguments(*draw(67, 10, dtype="f4"), axis=1)
+        yield arguments(*(x[:, ::2] for x in draw(4, 6)), axis=0)
+        yield arguments(*(x[::-1].T for x in draw(5, 7, dtype="f4")), axis=-1)
+        yield arguments(*draw(2, 3, 4, 5, dtype="f4"), axis=1)
+        yield arguments(*draw(4, 1, dtype="f4"), axis=1)
+        yield arguments(*draw(9), axis=0)
+        yield arguments(*draw(0, 4), axis=1)
+        yield arguments(*draw(4, 0), axis=1)
+
+    return samples
+
+
+def per_element(flops: int) -> Callable[..., Cost]:
+    """The cost of so many operations an element; inputs are read once, the output written once."""
+
+    def cost(*arrays: Array, axis: int) -> Cost:
+        x = arrays[0]
+        return Cost(flops=flops * x.size, bytes=sum(a.nbytes for a in arrays) + x.nbytes)
+
+    return cost
+
+
+def shifted(x: Array, axis: int, out: Array | None = None) -> Array:
+    """x less its maximum along the axis, so that exp cannot overflow. All -inf becomes NaN."""
+    xp = array_module(x)
+    if not x.size:
+        return x.copy() if out is None else out
+    with np.errstate(invalid="ignore"):
+        return xp.subtract(x, x.max(axis=axis, keepdims=True), out=out)
+
+
+@kernel(samples=rows(1), cost=per_element(5))
+def softmax(x: Array, *, axis: int, out: Array | None = None) -> Array:
+    """exp(x) / sum(exp(x)) along the axis."""
+    xp = array_module(x)
+    y = shifted(x, axis, out)
+    xp.exp(y, out=y)
+    return xp.divide(y, y.sum(axis=axis, keepdims=True), out=y)
+
+
+@kernel(samples=rows(2), cost=per_element(4))
+def softmax_gradient(g: Array, y: Array, *, axis: int, out: Array | None = None) -> Array:
+    """y * (g - sum(g * y)) along the axis, where y = softmax(x)."""
+    xp = array_module(y)
+    total = (g * y).sum(axis=axis, keepdims=True)
+    return xp.multiply(y, g - total, out=out)
+
+
+@kernel(samples=rows(1), cost=per_element(5))
+def log_softmax(x: Array, *, axis: int, out: Array | None = None) -> Array:
+    """x - log(sum(exp(x))) along the axis."""
+    xp = array_module(x)
+    y = shifted(x, axis, out)
+    if not x.size:
+        return y
+    return xp.subtract(y, xp.log(xp.exp(y).sum(axis=axis, keepdims=True)), out=y)
+
+
+@kernel(samples=rows(2), cost=per_element(4))
+def log_softmax_gradient(g: Array, y: Array, *, axis: int, out: Array | None = None) -> Array:
+    """g - exp(y) * sum(g) along the axis, where y = log_softmax(x)."""
+    xp = array_module(y)
+    return xp.subtract(g, xp.exp(y) * g.sum(axis=axis, keepdims=True), out=out)

@@ -1,0 +1,143 @@
+"""Softmax and its logarithm: scores become probabilities that sum to 1 along a dimension."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import minigrad_kernels as kernels
+
+from .. import ops
+from ..graph import OUTPUT
+from ..tensor import Tensor, TensorLike, as_tensor, operands, record
+from .registry import differentiable, fails, integers, real, sample
+from .shape import axis_of, reshape
+
+SAMPLES = [
+    sample(real(3, 4), 1),
+    sample(real(3, 2), dim=0),
+    sample(real(2, 3, 2), dim=-2),
+    sample(real(), dim=-1),
+    sample(real(3, 0), dim=1),
+    sample(real(0, 3), dim=1),
+]
+PAIRS = [sample(real(2, 3), real(2, 3), 1), sample(real(3, 2), real(3, 2), 0)]
+
+
+def _refused(name: str) -> list[Any]:
+    return [
+        fails(IndexError, f"{name}: .*2", real(3, 4), 2),
+        fails(
+            TypeError, f"{name}: wants floating-point numbers, got int64", integers(3, high=5), 0
+        ),
+    ]
+
+
+MISFIT = fails(ValueError, "the gradient has shape", real(3), real(4), 0)
+
+
+def real_numbers(input: TensorLike, name: str, argument: str = "") -> Tensor:
+    """The input as a tensor.
+
+    Raises:
+        TypeError: if it does not hold floating-point numbers.
+    """
+    x = as_tensor(input)
+    if x.data.dtype.kind != "f":
+        subject = f"{argument} " if argument else ""
+        raise TypeError(f"{name}: {subject}wants floating-point numbers, got {x.dtype}")
+    return x
+
+
+def _softmax_rule(axis: int) -> Any:
+    def rule(g: Any, y: Any) -> Any:
+        if g.__class__ is Tensor:
+            return softmax_gradient(g, y, axis)
+        return kernels.softmax_gradient(g, y, axis=axis)
+
+    return rule
+
+
+@differentiable(SAMPLES, kind="smooth", errors=_refused("softmax"))
+def softmax(input: TensorLike, dim: int) -> Tensor:
+    """exp(x) / sum(exp(x)) along `dim`. VJP: y * (g - sum(g * y)), y the output.
+
+    Entries of -inf get probability 0; where all are -inf, NaN.
+
+    Raises:
+        TypeError: if the input does not hold floating-point numbers.
+        IndexError: if it has no dimension `dim`.
+
+    >>> softmax([[0.0, 0.0, -1e4]], dim=1)
+    tensor([[0.5, 0.5, 0. ]])
+    """
+    x = real_numbers(input, "softmax")
+    axis = _axis(x, dim, "softmax")
+    if not x.ndim:
+        return reshape(softmax(reshape(x, 1), 0), ())
+    return record(softmax, kernels.softmax(x.data, axis=axis), (x, _softmax_rule(axis), OUTPUT))
+
+
+def _axis(x: Tensor, dim: int, name: str) -> int:
+    """The axis; a single number may be taken for a vector of one."""
+    return axis_of(dim, x.ndim or 1, name)
+
+
+@differentiable(PAIRS, kind="smooth", errors=[MISFIT])
+def softmax_gradient(g: TensorLike, y: TensorLike, dim: int) -> Tensor:
+    """The gradient of softmax: y * (g - sum(g * y)) along `dim`, y its output."""
+    g, y, axis = _gradient_arguments(g, y, dim, "softmax_gradient")
+
+    def rule_y(v: Any, g: Any, y: Any) -> Any:
+        inner = ops.sum(g * y, axis, keepdim=True)
+        return v * (g - inner) - g * ops.sum(v * y, axis, keepdim=True)
+
+    array = kernels.softmax_gradient(g.data, y.data, axis=axis)
+    return record(softmax_gradient, array, (g, _softmax_rule(axis), y), (y, rule_y, (g, y)))
+
+
+def _gradient_arguments(
+    g: TensorLike, y: TensorLike, dim: int, name: str
+) -> tuple[Tensor, Tensor, int]:
+    g, y = operands(g, y, name)
+    if g.shape != y.shape:
+        raise ValueError(f"{name}: the gradient has shape {g.shape}, the function {y.shape}")
+    return g, y, axis_of(dim, y.ndim, name)
+
+
+@differentiable(SAMPLES, kind="smooth", errors=_refused("log_softmax"))
+def log_softmax(input: TensorLike, dim: int) -> Tensor:
+    """x - log(sum(exp(x))) along `dim`. VJP: g - exp(y) * sum(g), y the output.
+
+    Raises:
+        TypeError: if the input does not hold floating-point numbers.
+        IndexError: if it has no dimension `dim`.
+
+    >>> log_softmax([0.0, -1e4], dim=0)
+    tensor([     0., -10000.])
+    """
+    x = real_numbers(input, "log_softmax")
+    axis = _axis(x, dim, "log_softmax")
+    if not x.ndim:
+        return reshape(log_softmax(reshape(x, 1), 0), ())
+
+    def rule(g: Any, y: Any) -> Any:
+        if g.__class__ is Tensor:
+            return log_softmax_gradient(g, y, axis)
+        return kernels.log_softmax_gradient(g, y, axis=axis)
+
+    return record(log_softmax, kernels.log_softmax(x.data, axis=axis), (x, rule, OUTPUT))
+
+
+@differentiable(PAIRS, kind="smooth", errors=[MISFIT])
+def log_softmax_gradient(g: TensorLike, y: TensorLike, dim: int) -> Tensor:
+    """The gradient of log_softmax: g - exp(y) * sum(g) along `dim`, y its output."""
+    g, y, axis = _gradient_arguments(g, y, dim, "log_softmax_gradient")
+
+    def rule_g(v: Any, y: Any) -> Any:
+        return v - ops.sum(v * ops.exp(y), axis, keepdim=True)
+
+    def rule_y(v: Any, g: Any, y: Any) -> Any:
+        return -v * ops.exp(y) * ops.sum(g, axis, keepdim=True)
+
+    array = kernels.log_softmax_gradient(g.data, y.data, axis=axis)
+    return record(log_softmax_gradient, array, (g, rule_g, y), (y, rule_y, (g, y)))
