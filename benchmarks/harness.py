@@ -31,6 +31,9 @@ class Contender:
         outputs: what `run` returned as NumPy arrays, for the comparison.
         note: what a reader must know to judge the figure.
         measures_itself: `run` returns the seconds that count, measured elsewhere.
+        reset: undoes what runs have done, where one depends on those before it: each batch starts
+            with it. A network that learnt its images by heart would have gradients that vanish,
+            and processors are slow with numbers that are almost 0.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Contender:
     outputs: Callable[[Any], Sequence[Any]]
     note: str = ""
     measures_itself: bool = False
+    reset: Callable[[], None] = lambda: None
 
 
 @dataclass
@@ -146,6 +150,7 @@ def compare(case: Case) -> None:
 
 def _collect(contender: Contender, trials: int) -> list[np.ndarray]:
     results = []
+    contender.reset()
     for _ in range(trials):
         results += [np.asarray(x, np.float64) for x in contender.outputs(contender.run())]
     return results
@@ -176,6 +181,7 @@ def _repeats(contender: Contender, batch: float) -> int:
     """How many runs fill a batch."""
     if contender.measures_itself:
         return 1
+    contender.reset()
     contender.run()
     start = time.perf_counter()
     contender.run()
@@ -190,6 +196,7 @@ def _timed(contender: Contender, repeats: int) -> float:
     run = contender.run
     if contender.measures_itself:
         return sum(run() for _ in range(repeats))
+    contender.reset()
     run()
     gc.collect()  # nobody pays for another's garbage; the collector itself stays on, as for users
     start = time.perf_counter()

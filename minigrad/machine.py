@@ -13,6 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from minigrad_kernels import BACKENDS, KERNELS
+
+from . import __version__
+
 
 def processor() -> str:
     """The processor's model name, as the system gives it."""
@@ -104,6 +108,59 @@ def describe(packages: tuple[str, ...] = ()) -> dict[str, Any]:
         "blas": blas(),
         "threads": threads(),
     }
+
+
+def backends() -> list[tuple[str, bool, str]]:
+    """Each backend of the kernels: its name, whether it runs here, and what it is or why not."""
+    return [
+        (b.name, b.available, b.description if b.reason is None else f"not here: {b.reason}")
+        for b in BACKENDS.values()
+    ]
+
+
+def implementations() -> list[tuple[str, dict[str, list[str]]]]:
+    """Each kernel and the names of its implementations on each backend, slowest first."""
+    found = []
+    for name in sorted(KERNELS):
+        by_backend: dict[str, list[str]] = {}
+        for i in reversed(KERNELS[name].implementations):
+            by_backend.setdefault(i.backend, []).append(i.name)
+        found.append((name, by_backend))
+    return found
+
+
+def summary() -> list[tuple[str, str]]:
+    """What a person wants to know of this machine, as labels and words."""
+    about = describe()
+    size = about["memory_bytes"]
+    versions = [f"{name} {v}" for name, v in about["versions"].items()]
+    versions.append(f"cupy {cupy()}" if cupy() else "cupy not installed")
+    pools = [f"{name} {count}" for name, count in about["threads"].items()]
+    lines = [
+        ("minigrad", __version__),
+        ("python", f"{about['python']}, {about['system']}"),
+        ("processor", f"{about['processor']}, {about['cores']} cores"),
+        ("vectors", " ".join(about["vector_instructions"]) or "unknown"),
+        ("memory", "unknown" if size is None else f"{size / 2**30:.1f} GiB"),
+        ("packages", ", ".join(versions)),
+        ("blas", about["blas"]),
+    ]
+    if pools:
+        lines.append(("threads", ", ".join(pools)))
+    if BACKENDS["cuda"].available:
+        lines.append(("gpu", gpu()))
+    return lines
+
+
+def gpu() -> str:
+    """The name and memory of the GPU that CuPy uses."""
+    import cupy  # type: ignore[import-not-found,import-untyped,unused-ignore]
+
+    properties = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.runtime.getDevice())
+    name = properties["name"].decode()
+    capability = f"{properties['major']}.{properties['minor']}"
+    size = properties["totalGlobalMem"] / 2**30
+    return f"{name}, compute capability {capability}, {size:.1f} GiB"
 
 
 def _numpy_config(section: str) -> dict[str, Any]:

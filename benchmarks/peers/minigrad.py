@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 
 import minigrad as mg
+import minigrad.nn.functional as F
+from minigrad import nn, optim
 
 from ..harness import OURS, Contender
+from ..networks import LEARNING_RATE, Conv, Flatten, Layer, Linear, Pool, Relu
 from ..work import Program
 
 
@@ -33,3 +36,40 @@ def derivatives(
         return [y, *(x.grad for x in xs)]
 
     return [Contender(OURS, run, lambda ts: [np.asarray(t.detach()) for t in ts])]
+
+
+def training_steps(
+    network: Sequence[Layer], state: dict[str, Any], x: Any, target: Any
+) -> list[Contender]:
+    """The loop as its users write it."""
+    model = nn.Sequential(*map(_module, network))
+    images, classes = mg.tensor(x), mg.tensor(target)
+    optimizer = optim.Adam(model.parameters(), lr=LEARNING_RATE)
+
+    def reset() -> None:
+        nonlocal optimizer
+        model.load_state_dict({k: mg.tensor(w) for k, w in state.items()})
+        optimizer = optim.Adam(model.parameters(), lr=LEARNING_RATE)
+
+    def run() -> Any:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(images), classes)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return [Contender(OURS, run, lambda loss: [loss.item()], reset=reset)]
+
+
+def _module(layer: Layer) -> nn.Module:
+    match layer:
+        case Conv(channels_in, channels_out):
+            return nn.Conv2d(channels_in, channels_out, 3, padding=1)
+        case Linear(features_in, features_out):
+            return nn.Linear(features_in, features_out)
+        case Relu():
+            return nn.ReLU()
+        case Pool():
+            return nn.MaxPool2d(2)
+        case Flatten():
+            return nn.Flatten()

@@ -1,0 +1,86 @@
+"""The command `minigrad`: what this machine has, and a demonstration that trains a network."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from . import __version__
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command with these arguments (those of the process by default).
+
+    Returns:
+        0; or 1, with one sentence on the error stream, where an optional package is missing.
+
+    Raises:
+        SystemExit: with 2, for arguments that it does not understand; with 0, for --help and
+            --version.
+    """
+    options = parser().parse_args(argv)
+    try:
+        if options.command == "info":
+            print("\n".join(info()))
+            return 0
+        return demo(options)
+    except ModuleNotFoundError as error:
+        print(f"minigrad {options.command}: {error}", file=sys.stderr)
+        return 1
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    p = argparse.ArgumentParser(
+        prog="minigrad", description="Tensors and automatic differentiation written from scratch."
+    )
+    p.add_argument("--version", action="version", version=f"minigrad {__version__}")
+    commands = p.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("info", help="this machine, the backends, the kernels")
+    d = commands.add_parser("demo", help="check gradients, train on digits, write a report")
+    d.add_argument("--output", type=Path, default=Path("build/demo"), help="the report's folder")
+    d.add_argument("--epochs", type=_positive, default=12, help="passes over the images (12)")
+    d.add_argument("--quick", action="store_true", help="one pass over some images: a smoke test")
+    d.add_argument("--no-report", action="store_true", help="train only")
+    return p
+
+
+def _positive(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"wants a whole number of at least 1, got {text!r}")
+    return number
+
+
+def info() -> Iterator[str]:
+    """The lines of `minigrad info`."""
+    from . import machine
+
+    for label, words in machine.summary():
+        yield f"{label:<12}{words}"
+    yield ""
+    yield "backends"
+    for name, available, words in machine.backends():
+        yield f"  {'yes' if available else 'no':<5}{name:<13}{words}"
+    yield ""
+    kernels = machine.implementations()
+    yield f"kernels ({len(kernels)})"
+    for name, by_backend in kernels:
+        where = ", ".join(
+            backend if names == [backend] else f"{backend} ({', '.join(names)})"
+            for backend, names in by_backend.items()
+        )
+        yield f"  {name:<28}{where}"
+
+
+def demo(options: argparse.Namespace) -> int:
+    """`minigrad demo`."""
+    from .demo import run
+
+    print("\n".join(info()))
+    return 0 if run(options.output, options.epochs, options.quick, not options.no_report) else 1
