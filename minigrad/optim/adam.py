@@ -1,0 +1,120 @@
+"""Adam and AdamW."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import minigrad_kernels as kernels
+from minigrad_kernels.arrays import array_module
+
+from ..tensor import Tensor, wrap
+from .optimizer import Optimizer, Parameters
+
+
+class Adam(Optimizer):
+    """Gradient descent that scales each step by running means of the gradient and of its square.
+
+    m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g**2;
+    p = p - lr m' / (sqrt(v') + eps), where m' = m / (1 - beta1**t) and v' = v / (1 - beta2**t) in
+    step t. (Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015.)
+
+    Args:
+        params: tensors, or dicts of tensors and options.
+        lr: the learning rate.
+        betas: (beta1, beta2), how much of each mean is kept in a step.
+        eps: added to the denominator.
+        weight_decay: the L2 penalty: weight_decay p is added to the gradient.
+        amsgrad: use the largest v so far (Reddi, Kale and Kumar, "On the convergence of Adam and
+            beyond", ICLR 2018).
+        maximize: climb instead.
+
+    Raises:
+        TypeError, ValueError: as `Optimizer`.
+    """
+
+    decoupled = False
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "amsgrad": amsgrad,
+                "maximize": maximize,
+            },
+        )
+
+    def check(self, options: dict[str, Any]) -> None:
+        """Refuse options that make no sense."""
+        super().check(options)
+        self.check_number(options, "eps")
+        betas = options["betas"]
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+            raise ValueError(f"{type(self).__name__}: betas must be two numbers, got {betas!r}")
+        for i, beta in enumerate(betas, 1):
+            self.check_value(f"beta{i}", beta, below=1.0)
+
+    def update(self, p: Tensor, state: dict[str, Any], options: dict[str, Any]) -> None:
+        """One step for one parameter."""
+        assert p.grad is not None
+        if not state:
+            zeros = array_module(p.data).zeros_like
+            state["step"] = 0
+            state["exp_avg"], state["exp_avg_sq"] = wrap(zeros(p.data)), wrap(zeros(p.data))
+        if options["amsgrad"] and "max_exp_avg_sq" not in state:
+            state["max_exp_avg_sq"] = wrap(array_module(p.data).zeros_like(p.data))
+        state["step"] = int(state["step"]) + 1
+        arrays = [p.data, state["exp_avg"].data, state["exp_avg_sq"].data]
+        if options["amsgrad"]:
+            arrays.append(state["max_exp_avg_sq"].data)
+        beta1, beta2 = options["betas"]
+        kernels.adam_step(
+            p.data,
+            p.grad.data,
+            *arrays[1:],
+            lr=float(options["lr"]),
+            beta1=float(beta1),
+            beta2=float(beta2),
+            eps=float(options["eps"]),
+            weight_decay=float(options["weight_decay"]),
+            decoupled=self.decoupled,
+            maximize=bool(options["maximize"]),
+            step=state["step"],
+            out=tuple(arrays),
+        )
+
+
+class AdamW(Adam):
+    """Adam whose weight decay is apart from the gradient: p = p - lr weight_decay p, then as Adam.
+
+    (Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019.) Arguments as
+    `Adam`'s.
+    """
+
+    decoupled = True
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
