@@ -1,0 +1,55 @@
+"""Settings of every test: Hypothesis profiles, and a guard against tests that leave traces."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+from minigrad import dtypes
+from minigrad.graph import mode
+from minigrad_kernels import registry
+
+# Compiling a kernel on first use can take seconds: no deadline, and slow draws are no failure.
+_patient = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("dev", max_examples=50, **_patient)
+settings.register_profile(
+    "ci", max_examples=100, derandomize=True, database=None, print_blob=True, **_patient
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def _state() -> dict[str, object]:
+    return {
+        "recording": mode.recording,
+        "observers": mode.observers,
+        "check_finite": mode.check_finite,
+        "level": mode.level,
+        "default dtype": dtypes.get_default_dtype(),
+        "forced kernels": registry._selection.forced,
+        "NumPy's error handling": np.geterr(),
+    }
+
+
+@pytest.fixture(autouse=True)
+def leaves_no_traces() -> Iterator[None]:
+    """Fail a test that leaves recording off, an observer behind, another default dtype, ..."""
+    before = _state()
+    yield
+    after = _state()
+    changed = {k: (before[k], after[k]) for k in before if before[k] != after[k]}
+    if changed:
+        mode.set(recording=True, observers=(), check_finite=False)
+        dtypes.set_default_dtype(np.float32)
+        registry._selection.forced = None
+        np.seterr(**before["NumPy's error handling"])
+        pytest.fail(f"the test left changed settings behind (before, after): {changed}")
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Random numbers, the same in every run."""
+    return np.random.default_rng(20240607)

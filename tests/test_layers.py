@@ -1,0 +1,104 @@
+"""Who imports whom, read from the sources: each layer only those before it."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import minigrad
+import minigrad_kernels
+
+ROOT = Path(minigrad.__file__).parent
+KERNELS = Path(minigrad_kernels.__file__).parent
+
+LAYERS = [  # what stands on one line may import each other and everything above
+    {"graph", "dtypes"},
+    {"tensor", "methods", "memory", "ops", "autograd", "random", "create"},
+    {"transforms"},
+    {"nn", "optim"},
+    {"data", "io"},
+    {"training", "testing", "explain", "distributed"},
+    {"cli", "demo", "report", "__main__"},
+]
+LEVEL = {name: i for i, names in enumerate(LAYERS) for name in names}
+
+
+def imports(path: Path, package: str) -> list[tuple[str, bool]]:
+    """Absolute names of the modules that a file imports, and whether only for type checkers."""
+    parts = [package, *path.relative_to(ROOT if package == "minigrad" else KERNELS).parts[:-1]]
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    hints = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, id(node) in hints) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = parts[: len(parts) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            # `from . import x` imports the module x where there is one
+            found += [(f"{module}.{alias.name}", id(node) in hints) for alias in node.names]
+    return found
+
+
+def level_of(name: str) -> int | None:
+    """The layer of an absolute name inside minigrad; None for names of the package itself."""
+    parts = name.split(".")
+    return LEVEL.get(parts[1]) if len(parts) > 1 else None
+
+
+FILES = sorted(p for p in ROOT.rglob("*.py") if p.parent != ROOT or p.name != "__init__.py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_only_layers_before_it(path: Path) -> None:
+    first = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    assert first in LEVEL, f"{first} has no place among the layers"
+    above = [
+        name
+        for name, hint in imports(path, "minigrad")
+        if name.startswith("minigrad.") and not hint and (level_of(name) or 0) > LEVEL[first]
+    ]
+    assert not above, f"{first} imports what stands above it: {above}"
+
+
+def test_the_graph_knows_no_arrays() -> None:
+    names = [name.partition(".")[0] for name, _ in imports(ROOT / "graph.py", "minigrad")]
+    assert not {"numpy", "cupy", "minigrad_kernels", "minigrad"} & set(names), names
+
+
+@pytest.mark.parametrize("path", sorted(KERNELS.rglob("*.py")), ids=lambda p: p.name)
+def test_kernels_never_import_minigrad(path: Path) -> None:
+    used = [n for n, _ in imports(path, "minigrad_kernels") if n.partition(".")[0] == "minigrad"]
+    assert not used
+
+
+def test_the_reader_of_imports_sees_relative_ones(tmp_path: Path) -> None:
+    names = [name for name, _ in imports(ROOT / "ops" / "elementwise.py", "minigrad")]
+    assert "minigrad.tensor.record" in names
+    assert "minigrad.ops.registry.differentiable" in names
+
+
+def test_importing_needs_no_optional_package() -> None:
+    """Only the strategies may import hypothesis; nothing imports a peer at module level."""
+    optional = {"hypothesis", "torch", "jax", "cupy", "matplotlib", "sklearn", "pooch", "scipy"}
+    for path in FILES:
+        if path.name == "strategies.py":
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        top = [n for n in tree.body if isinstance(n, (ast.Import, ast.ImportFrom))]
+        names = {
+            a.name.partition(".")[0] for n in top if isinstance(n, ast.Import) for a in n.names
+        }
+        names |= {
+            (n.module or "").partition(".")[0]
+            for n in top
+            if isinstance(n, ast.ImportFrom) and not n.level
+        }
+        assert not names & optional, f"{path} imports {names & optional} when it is imported"
