@@ -77,7 +77,7 @@ def _check_shapes(a: tuple[int, ...], b: tuple[int, ...]) -> None:
         raise ValueError(f"matmul: both operands want at least one dimension, got {a} and {b}")
     if a[-1] != b[-2 if len(b) > 1 else 0]:
         raise ValueError(
-            f"matmul: the last length of a must be the last but one of b (of a vector the only one), "
+            f"matmul: the last length of a must be the last but one of b (a vector has only one), "
             f"got shapes {a} and {b}"
         )
     for m, n in zip(reversed(a[:-2]), reversed(b[:-2]), strict=False):
@@ -125,3 +125,84 @@ def _batched(a: Tensor, b: Tensor) -> Tensor:
         (a, lambda g, b: reshape(matmul(b, reshape(g, (*batch, N, 1))), (*batch, K)), b),
         (b, lambda g, a: reshape(a, K, 1) * reshape(g, (*batch, 1, N)), a),
     )
+
+
+# Special cases, which insist on the number of dimensions
+
+
+def _check_dims(name: str, *wanted: tuple[Tensor, str, int]) -> None:
+    for x, argument, ndim in wanted:
+        if x.ndim != ndim:
+            raise ValueError(
+                f"{name}: {argument} wants {ndim} dimension{'s' * (ndim > 1)}, got shape {x.shape}"
+            )
+
+
+@differentiable(
+    [sample(real(3), real(3))],
+    kind="bilinear",
+    errors=[
+        fails(ValueError, "dot: other wants 1 dimension,", real(3), real(3, 1)),
+        fails(ValueError, r"dot: .*\(3,\) and \(2,\)", real(3), real(2)),
+    ],
+)
+def dot(input: TensorLike, other: TensorLike) -> Tensor:
+    """The scalar product of two vectors."""
+    a, b = operands(input, other, "dot")
+    _check_dims("dot", (a, "input", 1), (b, "other", 1))
+    if a.shape != b.shape:
+        raise ValueError(f"dot: the vectors have different shapes, {a.shape} and {b.shape}")
+    return matmul(a, b)
+
+
+@differentiable(
+    [sample(real(3), real(2)), sample(real(0), real(2))],
+    kind="bilinear",
+    errors=[fails(ValueError, "outer: input wants 1 dimension,", real(3, 1), real(3))],
+)
+def outer(input: TensorLike, vec2: TensorLike) -> Tensor:
+    """All products of an element of one vector and one of the other: (M,) and (N,) give (M, N)."""
+    a, b = operands(input, vec2, "outer")
+    _check_dims("outer", (a, "input", 1), (b, "vec2", 1))
+    return matmul(reshape(a, -1, 1), reshape(b, 1, -1))
+
+
+@differentiable(
+    [sample(real(2, 3), real(3))],
+    kind="bilinear",
+    errors=[fails(ValueError, "mv: vec wants 1 dimension,", real(2, 3), real(3, 1))],
+)
+def mv(input: TensorLike, vec: TensorLike) -> Tensor:
+    """A matrix (M, K) times a vector (K,)."""
+    a, b = operands(input, vec, "mv")
+    _check_dims("mv", (a, "input", 2), (b, "vec", 1))
+    return matmul(a, b)
+
+
+@differentiable(
+    [sample(real(2, 3), real(3, 2))],
+    kind="bilinear",
+    errors=[fails(ValueError, "mm: mat2 wants 2 dimensions,", real(2, 3), real(3))],
+)
+def mm(input: TensorLike, mat2: TensorLike) -> Tensor:
+    """A matrix (M, K) times a matrix (K, N)."""
+    a, b = operands(input, mat2, "mm")
+    _check_dims("mm", (a, "input", 2), (b, "mat2", 2))
+    return matmul(a, b)
+
+
+@differentiable(
+    [sample(real(2, 2, 3), real(2, 3, 2))],
+    kind="bilinear",
+    errors=[
+        fails(ValueError, "bmm: input wants 3 dimensions,", real(2, 3), real(1, 3, 2)),
+        fails(ValueError, "bmm: .*batches of 1 and 2", real(1, 2, 3), real(2, 3, 2)),
+    ],
+)
+def bmm(input: TensorLike, mat2: TensorLike) -> Tensor:
+    """Matrices (N, M, K) times as many matrices (N, K, P), without broadcasting."""
+    a, b = operands(input, mat2, "bmm")
+    _check_dims("bmm", (a, "input", 3), (b, "mat2", 3))
+    if a.shape[0] != b.shape[0]:
+        raise ValueError(f"bmm: the operands are batches of {a.shape[0]} and {b.shape[0]} matrices")
+    return matmul(a, b)
