@@ -623,8 +623,8 @@ def inplace(x: Tensor, operation: Callable[..., Tensor], *args: Any, **options: 
     recorded = result.node is not None
     if recorded and _is_shared_view(x):
         raise RuntimeError(
-            f"{name}: the tensor is a view; the tensor whose memory it shows would not know of the "
-            "change in its graph. Change that one (x[i] = ...), or clone() the view first"
+            f"{name}: the tensor is a view, and the graph of the tensor whose memory it shows would "
+            "not know of the change; write x[i] = x[i] * 2 for x[i] *= 2, or clone() the view first"
         )
     if result.dtype != x.dtype:
         result = result.to(x.dtype)

@@ -1,0 +1,60 @@
+# Two commands do everything on a machine that has only Python and make: `make demo`, `make test`.
+# Each makes the virtual environment .venv and installs what it needs into it.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PROJECT := pyproject.toml setup.py
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help:
+	@echo "make demo    train a convolutional network, check its gradients, write build/demo/report.html"
+	@echo "make test    run the whole test suite"
+	@echo "make lint    style and types"
+	@echo "make bench   measure against PyTorch, JAX, HIPS autograd and MyGrad"
+	@echo "make wheel   build the wheel and try it in a clean environment"
+	@echo "make clean   remove what the others made, .venv included"
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/demo-installed: $(BIN)/python $(PROJECT)
+	$(PIP) -e ".[data,report]"
+	@touch $@
+
+$(VENV)/all-installed: $(BIN)/python $(PROJECT)
+	$(PIP) -e ".[all]"
+	@touch $@ $(VENV)/demo-installed
+
+$(VENV)/peers-installed: $(VENV)/all-installed
+	$(PIP) -e ".[peers]"
+	@touch $@
+
+.PHONY: demo
+demo: $(VENV)/demo-installed
+	$(BIN)/minigrad demo
+
+.PHONY: test
+test: $(VENV)/all-installed
+	$(BIN)/python -m pytest -n auto --dist worksteal -q
+
+.PHONY: lint
+lint: $(VENV)/all-installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+.PHONY: bench
+bench: $(VENV)/peers-installed
+	$(BIN)/python -m benchmarks overhead training --peers torch,jax,autograd,mygrad --json build/benchmarks.json
+
+.PHONY: wheel
+wheel: $(VENV)/all-installed
+	$(BIN)/python tests/check_wheel.py
+
+.PHONY: clean
+clean:
+	rm -rf $(VENV) build dist *.egg-info kernels/*.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -1,0 +1,56 @@
+"""Build the wheel, install it into a new environment, and use it from another directory.
+
+Run by `make wheel`, not by pytest: it needs the package index for the dependencies.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+PROGRAM = """
+import pathlib, sys
+import minigrad as mg, minigrad_kernels
+for module in (mg, minigrad_kernels):
+    assert sys.prefix in module.__file__, f"{module.__file__} is not the installed one"
+    assert (pathlib.Path(module.__file__).parent / "py.typed").exists()
+mg.manual_seed(0)
+model = mg.nn.Sequential(mg.nn.Linear(2, 16), mg.nn.Tanh(), mg.nn.Linear(16, 2))
+optimizer = mg.optim.Adam(model.parameters(), lr=0.05)
+x = mg.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+y = mg.tensor([0, 1, 1, 0])
+for _ in range(200):
+    optimizer.zero_grad()
+    loss = mg.nn.functional.cross_entropy(model(x), y)
+    loss.backward()
+    optimizer.step()
+assert loss.item() < 0.05, loss
+print("the wheel of minigrad", mg.__version__, "learned exclusive or")
+"""
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        run = {"check": True, "cwd": folder}
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        subprocess.run(
+            [sys.executable, "-m", "build", "--wheel", "--outdir", folder / "dist", ROOT],
+            **run,
+            stdout=subprocess.DEVNULL,
+        )
+        (wheel,) = (folder / "dist").glob("*.whl")
+        venv.create(folder / "env", with_pip=True)
+        scripts = folder / "env" / ("Scripts" if os.name == "nt" else "bin")
+        pip = [scripts / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, wheel], **run, env=environment)
+        subprocess.run([scripts / "python", "-c", PROGRAM], **run, env=environment)
+        subprocess.run([scripts / "minigrad", "info"], **run, env=environment)
+
+
+if __name__ == "__main__":
+    main()
