@@ -2,11 +2,13 @@
 
 from .elementwise import (
     add as add,
+    atan2 as atan2,
     div as div,
+    floor_divide as floor_divide,
     maximum as maximum,
     minimum as minimum,
     mul as mul,
-    pow as pow,
+    remainder as remainder,
     sub as sub,
     where as where,
 )
@@ -58,6 +60,8 @@ from .compare import (
     ne as ne,
 )
 from .copying import clone as clone, contiguous as contiguous, copy as copy, fill as fill
+from .bounds import clip as clip, lerp as lerp
+from .power import pow as pow
 from .registry import OPERATIONS as OPERATIONS, differentiable as differentiable
 from .dropout import dropout as dropout, seeded_dropout as seeded_dropout
 from .shape import (
@@ -80,8 +84,39 @@ from .index import (
     getitem_adjoint as getitem_adjoint,
     setitem as setitem,
 )
-from .linalg import matmul as matmul
-from .reduce import mean as mean, spread as spread, sum as sum
+from .linalg import (
+    bmm as bmm,
+    dot as dot,
+    matmul as matmul,
+    mm as mm,
+    mv as mv,
+    outer as outer,
+)
+from .pick import (
+    diagonal as diagonal,
+    diagonal_adjoint as diagonal_adjoint,
+    gather as gather,
+    index_select as index_select,
+    masked_fill as masked_fill,
+    masked_select as masked_select,
+    scatter_add as scatter_add,
+    take_along_dim as take_along_dim,
+    tril as tril,
+    triu as triu,
+)
+from .join import (
+    cat as cat,
+    chunk as chunk,
+    pad as pad,
+    repeat as repeat,
+    split as split,
+    stack as stack,
+    tile as tile,
+    unbind as unbind,
+)
+from .sort import argsort as argsort, sort as sort, topk as topk
+from .contract import einsum as einsum, trace as trace
+from .reduce import all as all, any as any, mean as mean, spread as spread, sum as sum
 from .activation import (
     elu as elu,
     elu_gradient as elu_gradient,
@@ -106,4 +141,20 @@ from .softmax import (
     log_softmax_gradient as log_softmax_gradient,
     softmax as softmax,
     softmax_gradient as softmax_gradient,
+)
+from .extrema import (
+    amax as amax,
+    amin as amin,
+    argmax as argmax,
+    argmin as argmin,
+    max as max,
+    min as min,
+)
+from .statistics import logsumexp as logsumexp, norm as norm, std as std, var as var
+from .scan import (
+    cumprod as cumprod,
+    cumsum as cumsum,
+    prod as prod,
+    recurrence as recurrence,
+    shift as shift,
 )

@@ -73,7 +73,7 @@ def _overwritten(operation: Any, x: TensorLike, source: TensorLike) -> Tensor:
     source = source.to(x.device)
     xp = array_module(x.data)
     try:
-        y = xp.broadcast_to(source.data, x.shape).astype(x.dtype)
+        y = xp.broadcast_to(source.data, x.shape).astype(x.dtype, order="C")
     except ValueError:
         raise ValueError(
             f"{name}: shape {source.shape} does not broadcast to the tensor's {x.shape}"

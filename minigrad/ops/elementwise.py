@@ -1,4 +1,4 @@
-"""Arithmetic of two operands, elementwise. NumPy's and CuPy's own loops compute it.
+"""Arithmetic of two operands and choices between them, elementwise: NumPy's and CuPy's own loops.
 
 Floating-point accidents (a division by zero, an overflow) give inf or NaN as in IEEE arithmetic;
 whether NumPy also warns of them is up to `numpy.seterr`.
@@ -6,16 +6,13 @@ whether NumPy also warns of them is up to `numpy.seterr`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 from minigrad_kernels.arrays import array_module
 
-from .. import dtypes
-from ..graph import OUTPUT
 from ..tensor import Tensor, TensorLike, as_tensor, operands, record, wrap
-from .cast import floating, to
+from .cast import floating
 from .registry import booleans, differentiable, fails, integers, positive, real, sample, separated
 
 # Rules that many operations share. In a rule, g is the gradient of the operation's output.
@@ -133,90 +130,84 @@ def div(a: TensorLike, b: TensorLike) -> Tensor:
     return record(div, y, (a, lambda g, b: g / b, b), (b, lambda g, a, b: -g * (a / b) / b, (a, b)))
 
 
-# Powers
+# Quotients without remainder
 
 
-def _base_gradient(g: Any, a: Any, b: Any) -> Any:
-    """g * b * a**(b-1), without the pole of 0**(b-1) where b is 0."""
-    return g * b * pow(where((a == 0) & (b == 0), 1, a), b - 1)
+WHOLE = [
+    sample(separated(3, 4), 0.3),
+    sample(real(3, low=2.1, high=2.9), real(2, 1, low=0.6, high=0.69)),
+    sample(integers(4, low=-7, high=8), integers(4, low=1, high=4)),
+    sample(7, separated(3, low=1.1, high=1.15)),
+]
+BY_ZERO = fails(ValueError, "division of integers by zero", integers(3, high=5), 0)
 
 
-def _exponent_gradient(g: Any, a: Any, y: Any) -> Any:
-    """g * a**b * log(a), which tends to 0 with a."""
-    from .unary import log
+def _check_divisor(a: Tensor, b: Tensor, operation: str) -> None:
+    if a.data.dtype.kind in "biu" and not b.data.all():
+        raise ValueError(f"{operation}: division of integers by zero")
 
-    return g * y * log(where(a == 0, 1, a))
+
+@differentiable(WHOLE, kind="constant", errors=[MISFIT, BY_ZERO])
+def floor_divide(a: TensorLike, b: TensorLike) -> Tensor:
+    """The largest whole number that is at most a / b, elementwise, with broadcasting: a constant.
+
+    Raises:
+        ValueError: for a division of integers by zero.
+
+    >>> floor_divide([7, -7], 2)
+    tensor([ 3, -4])
+    """
+    a, b = operands(a, b, "floor_divide")
+    _check_divisor(a, b, "floor_divide")
+    return record(floor_divide, combine(lambda a, b: a // b, "floor_divide", a, b))
+
+
+@differentiable(WHOLE, kind="piecewise", errors=[MISFIT, BY_ZERO])
+def remainder(a: TensorLike, b: TensorLike) -> Tensor:
+    """a - b * floor(a / b), elementwise, with broadcasting: it has the sign of b.
+
+    VJP: g to a, and -g * floor(a / b) to b.
+
+    Raises:
+        ValueError: for a division of integers by zero.
+
+    >>> remainder([7, -7], 4)
+    tensor([3, 1])
+    """
+    a, b = operands(a, b, "remainder")
+    _check_divisor(a, b, "remainder")
+    y = combine(lambda a, b: a % b, "remainder", a, b)
+    return record(
+        remainder, y, (a, passed_on, None), (b, lambda g, a, b: -g * floor_divide(a, b), (a, b))
+    )
 
 
 @differentiable(
     [
-        sample(positive(3, 4), real(3, 4)),
-        sample(positive(3, 1), real(4)),
-        sample(real(2, 3), 3),
-        sample(real(2, 3), 2),
-        sample(separated(4), -2),
-        sample(real(3), 1),
-        sample(real(3), 0),
-        sample(positive(3), 0.5),
-        sample(2.5, real(2, 3)),
-        sample(0, positive(3)),
-        sample(real(), integers(2, 3, low=2, high=5)),
+        sample(separated(3, 4), separated(3, 4)),
+        sample(real(3, 1), positive(4)),
+        sample(1, positive()),
     ],
     kind="smooth",
-    errors=[
-        MISFIT,
-        fails(ValueError, "pow: integers .* negative power -1", integers(3, high=5), -1),
-        fails(ValueError, "negative power -2", integers(2, high=5), integers(2, low=-2, high=-1)),
-    ],
+    errors=[MISFIT],
 )
-def pow(a: TensorLike, b: TensorLike) -> Tensor:
-    """The power a**b, elementwise, with broadcasting; 0**0 is 1.
+def atan2(a: TensorLike, b: TensorLike) -> Tensor:
+    """The angle in [-pi, pi] from the x axis to the point (x, y) = (b, a), with broadcasting.
 
-    VJP: g * b * a**(b-1) to a, and g * a**b * log(a) to b, which is 0 where a is 0, and NaN for a
-    negative a, whose power is no continuous function of b.
+    VJP: g * b / (a**2 + b**2) to a, and -g * a / (a**2 + b**2) to b.
 
-    Raises:
-        ValueError: for a negative power of integers, which is no integer.
+    >>> atan2([1.0, -1.0], [-1.0, 1.0])
+    tensor([ 2.3562, -0.7854])
     """
-    if isinstance(b, (int, float)):
-        return _power_of_tensor(as_tensor(a), b)
-    a_number = isinstance(a, (int, float))
-    a, b = operands(a, b, "pow")
-    if a.data.dtype.kind in "iu" and b.data.size:
-        _check_integer_power(b.data.min())
-    y = combine(lambda a, b: a**b, "pow", a, b)
-    if a_number:
-        return record(pow, y, (b, _rule_of_exponent(float(a)), OUTPUT))
-    return record(pow, y, (a, _base_gradient, (a, b)), (b, _exponent_gradient, (a, OUTPUT)))
-
-
-def _power_of_tensor(a: Tensor, n: float) -> Tensor:
-    """The power whose exponent is a Python number."""
-    kind = a.data.dtype.kind
-    if kind in "biu" and isinstance(n, float):
-        a = floating(a)
-    elif kind == "b":
-        a = to(a, dtype=dtypes.int64)
-    elif kind in "iu":
-        _check_integer_power(n)
-    if n == 0:
-        return record(pow, a.data**n, (a, vanishing, None))
-    return record(pow, a.data**n, (a, lambda g, a: g * (n * a ** (n - 1)), a))
-
-
-def _rule_of_exponent(a: float) -> Callable[[Any, Any], Any]:
-    """The rule of a**b for a Python number a."""
-    if a == 0:
-        return lambda g, y: vanishing(g)
-    slope = math.log(a) if a > 0 else math.nan
-    return lambda g, y: g * (y * slope)
-
-
-def _check_integer_power(n: Any) -> None:
-    if n < 0:
-        raise ValueError(
-            f"pow: integers cannot be raised to the negative power {n}; convert them to float first"
-        )
+    a, b = operands(a, b, "atan2")
+    a, b = floating(a), floating(b)
+    y = combine(array_module(a.data).arctan2, "atan2", a, b)
+    return record(
+        atan2,
+        y,
+        (a, lambda g, a, b: g * (b / (a * a + b * b)), (a, b)),
+        (b, lambda g, a, b: -g * (a / (a * a + b * b)), (a, b)),
+    )
 
 
 # Choosing

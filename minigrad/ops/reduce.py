@@ -6,7 +6,6 @@ the summed-up dimensions, of length 1.
 
 from __future__ import annotations
 
-import builtins
 import math
 from typing import Any
 
@@ -15,10 +14,8 @@ import numpy as np
 from minigrad_kernels.arrays import array_module
 
 from .. import dtypes
-from ..graph import OUTPUT
 from ..tensor import Tensor, TensorLike, as_tensor, record, record_view, wrap
-from .elementwise import vanishing, where
-from .registry import booleans, differentiable, fails, integers, positive, real, sample, separated
+from .registry import booleans, differentiable, fails, integers, real, sample
 from .shape import axes_of
 
 SLICES = [
@@ -156,3 +153,39 @@ def mean(x: TensorLike, dim: Any = None, keepdim: bool = False) -> Tensor:
     else:
         y = total(x.data, axes, keepdim) / n
     return record(mean, y, (x, lambda g: spread(g / n if n else g, shape, axes), None))
+
+
+# Truth
+
+
+TRUTHS = [
+    sample(booleans(2, 3, 4)),
+    sample(booleans(2, 3, 4), (0, -1), keepdim=True),
+    sample(integers(3, 4, high=2), 1),
+    sample(real(), keepdim=True),
+    sample(booleans(2, 0), 1),
+]
+
+
+@differentiable(TRUTHS, kind="constant", errors=WRONG_DIMS)
+def all(x: TensorLike, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """Whether all elements along the dimensions are true (not 0); true where there are none.
+
+    Raises:
+        IndexError: for a dimension that does not exist; ValueError: for one named twice.
+    """
+    array = as_tensor(x).data
+    axes = axes_for(dim, array.ndim, "all")
+    return wrap(array_module(array).asarray(array.all(axis=axes, keepdims=keepdim)))
+
+
+@differentiable(TRUTHS, kind="constant", errors=WRONG_DIMS)
+def any(x: TensorLike, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """Whether one element or more along the dimensions is true (not 0); false where there are none.
+
+    Raises:
+        IndexError: for a dimension that does not exist; ValueError: for one named twice.
+    """
+    array = as_tensor(x).data
+    axes = axes_for(dim, array.ndim, "any")
+    return wrap(array_module(array).asarray(array.any(axis=axes, keepdims=keepdim)))
