@@ -252,8 +252,8 @@ def test_sort_argsort_and_topk(x, data):
         np.testing.assert_array_equal(
             np.take_along_axis(x, top.indices.data, axis), top.values.data
         )
-        lines = np.moveaxis(top.indices.data, axis, -1).reshape(-1, k)
-        assert all(len(set(line)) == k for line in lines)
+        steps = np.diff(np.sort(top.indices.data, axis), axis=axis)
+        assert (steps > 0).all()  # none is taken twice
 
 
 def test_nan_counts_as_largest():

@@ -9,8 +9,8 @@ import minigrad as mg
 
 
 def draw(seed, shape, dtype="f8"):
-    x = np.random.default_rng(seed).normal(size=shape)
-    return (x * 10).astype(dtype)
+    x = np.asarray(np.random.default_rng(seed).normal(size=shape))
+    return np.asarray(x * 10).astype(dtype)
 
 
 def check_gradients(f, reference, xs):

@@ -54,7 +54,7 @@ def einsum(equation: str, *operands: TensorLike) -> Tensor:
         equation: labels (letters) of each operand's dimensions, separated by commas, then `->` and
             those of the output. Labels that the output lacks are summed over; one that an operand
             repeats takes its diagonal; `...` stands for further dimensions, which broadcast.
-            Without `->` the output has `...` and, in alphabetical order, the labels that occur once.
+            Without `->` the output has `...` and then, alphabetically, the labels that occur once.
         operands: the tensors, or one list of them. Dimensions of length 1 broadcast.
 
     The gradient of an operand is an einsum of the output's gradient and the other operands. Two

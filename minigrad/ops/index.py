@@ -323,7 +323,7 @@ def setitem(x: TensorLike, index: Any, value: TensorLike) -> Tensor:
     y[index] = value.data
     pattern, arrays = _split(index)
     n = len(arrays)
-    last = ()
+    last: tuple[Tensor, ...] = ()
     if value.node is not None and any(a.dtype.kind != "b" for a in arrays):
         last = (_last_written(x.data.shape, index, picked, xp),)
 

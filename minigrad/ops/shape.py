@@ -38,14 +38,14 @@ def axis_of(dim: Any, ndim: int, name: str, argument: str = "dim") -> int:
     """
     n = ndim or 1
     try:
-        dim = operator.index(dim)
+        i = operator.index(dim)
     except TypeError:
         raise TypeError(f"{name}: {argument} must be an integer, got {dim!r}") from None
-    if not -n <= dim < n:
+    if not -n <= i < n:
         raise IndexError(
-            f"{name}: {argument} is {dim}, but a tensor with {ndim} dimensions has {-n} to {n - 1}"
+            f"{name}: {argument} is {i}, but a tensor with {ndim} dimensions has {-n} to {n - 1}"
         )
-    return dim % n
+    return i % n
 
 
 def axes_of(dims: Any, ndim: int, name: str, argument: str = "dim") -> tuple[int, ...]:
