@@ -7,7 +7,7 @@ import hashlib
 import math
 import zlib
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 
@@ -80,7 +80,7 @@ def _parse(stream: IO[bytes] | gzip.GzipFile, path: Path, sha256: str | None) ->
                 f"read_idx: {path}: its uncompressed bytes have SHA-256 {found.hexdigest()}, "
                 f"wanted {sha256}: not the published file"
             )
-    array: Any = np.frombuffer(numbers, dtype)
+    array: np.ndarray = np.frombuffer(numbers, dtype)
     try:
         array = array.reshape(shape)
     except ValueError:  # a length of 0 beside ones that no array can have

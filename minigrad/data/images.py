@@ -163,11 +163,15 @@ def load(name: str, root: str | Path | None = None) -> Images:
         read_idx(path, sha256=file.sha256)
         for path, file in zip(paths, collection.files, strict=True)
     ]
-    tensors = [
-        _scaled(array[:, None], 255) if array.ndim == 3 else wrap(array.astype(np.int64))
-        for array in arrays
-    ]
-    return Images(name, *tensors, collection.classes)
+    x, y, test_x, test_y = arrays  # the checksums vouch for their shapes: (N, H, W) and (N,)
+    return Images(
+        name,
+        _scaled(x[:, None], 255),
+        wrap(y.astype(np.int64)),
+        _scaled(test_x[:, None], 255),
+        wrap(test_y.astype(np.int64)),
+        collection.classes,
+    )
 
 
 def _scaled(images: np.ndarray, white: float) -> Tensor:

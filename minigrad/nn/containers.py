@@ -1,0 +1,152 @@
+"""Modules that hold other modules: Sequential, ModuleList, ModuleDict."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, overload
+
+from .module import Module
+
+
+class _Numbered(Module):
+    """Children in a row, "0", "1", ... if not named otherwise: Sequential and ModuleList."""
+
+    def _names(self) -> list[str]:
+        return [name for name, value in self.__dict__.items() if isinstance(value, Module)]
+
+    def _name(self, index: int) -> str:
+        """The name of child `index`, counted from the end if negative."""
+        i, n = operator.index(index), len(self)
+        if not -n <= i < n:
+            raise IndexError(f"{type(self).__name__}: index {i} is out of range for {n} modules")
+        return self._names()[i]
+
+    @overload
+    def __getitem__(self, index: int) -> Module: ...
+    @overload
+    def __getitem__(self, index: slice) -> Any: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return type(self)().extend(list(self)[index])
+        return self.__dict__[self._name(index)]
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        self.register_module(self._name(index), module)
+
+    def __delitem__(self, index: int) -> None:
+        """Take out a module; the others are numbered anew."""
+        delattr(self, self._name(index))
+        kept = list(self)
+        for name in self._names():
+            delattr(self, name)
+        self.extend(kept)
+
+    def __len__(self) -> int:
+        return len(self._names())
+
+    def __iter__(self) -> Iterator[Module]:
+        return (self.__dict__[name] for name in self._names())
+
+    def append(self, module: Module) -> Any:
+        """Add a module at the end; returns itself.
+
+        Raises:
+            TypeError: if it is not a `Module`.
+        """
+        if not isinstance(module, Module):
+            hint = " (nn.ReLU() is a module, F.relu is not)" if callable(module) else ""
+            raise TypeError(
+                f"{type(self).__name__}: wants modules, got {type(module).__name__}{hint}"
+            )
+        self.register_module(str(len(self)), module)
+        return self
+
+    def extend(self, modules: Iterable[Module]) -> Any:
+        """Add modules at the end; returns itself."""
+        for module in modules:
+            self.append(module)
+        return self
+
+
+class Sequential(_Numbered):
+    """Modules one after the other: each gets what the one before returned.
+
+    Takes modules, or one dictionary that also names them.
+
+    >>> from minigrad import nn
+    >>> nn.Sequential(nn.Linear(2, 3), nn.ReLU())
+    Sequential(
+      (0): Linear(in_features=2, out_features=3, bias=True)
+      (1): ReLU()
+    )
+    """
+
+    def __init__(self, *modules: Any) -> None:
+        super().__init__()
+        if len(modules) == 1 and isinstance(modules[0], Mapping):
+            for name, module in modules[0].items():
+                self.register_module(name, module)
+        else:
+            self.extend(modules)
+
+    def forward(self, input: Any) -> Any:
+        """Pass `input` through all modules."""
+        for module in self:
+            input = module(input)
+        return input
+
+
+class ModuleList(_Numbered):
+    """A list of modules whose parameters are found, as they would not be in a Python list."""
+
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        super().__init__()
+        self.extend(modules)
+
+
+class ModuleDict(Module):
+    """A dictionary of modules whose parameters are found, as they would not be in a Python dict."""
+
+    def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
+        super().__init__()
+        self.update(modules or {})
+
+    def __getitem__(self, key: str) -> Module:
+        found = self.__dict__.get(key)
+        if not isinstance(found, Module):
+            raise KeyError(key)
+        return found
+
+    def __setitem__(self, key: str, module: Module) -> None:
+        self.register_module(key, module)
+
+    def __delitem__(self, key: str) -> None:
+        self[key]
+        delattr(self, key)
+
+    def __len__(self) -> int:
+        return len(self.keys())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.keys()
+
+    def keys(self) -> list[str]:
+        """The names, in order of insertion."""
+        return [name for name, value in self.__dict__.items() if isinstance(value, Module)]
+
+    def values(self) -> list[Module]:
+        """The modules, in order of insertion."""
+        return [value for value in self.__dict__.values() if isinstance(value, Module)]
+
+    def items(self) -> list[tuple[str, Module]]:
+        """Pairs (name, module), in order of insertion."""
+        return list(zip(self.keys(), self.values(), strict=True))
+
+    def update(self, modules: Mapping[str, Module]) -> None:
+        """Insert or replace modules."""
+        for key, module in modules.items():
+            self[key] = module
