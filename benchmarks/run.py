@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import importlib
 import json
+import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,6 +32,9 @@ def run(
     Returns:
         1 if results of some case differed from ours, which is then not timed; else 0.
     """
+    load = _load()
+    if load > 0.25 * this_machine.cores():
+        print(f"this machine is busy (load {load:.1f}): times of several threads cannot be trusted")
     budget = QUICK if quick else Budget()
     results: list[Row] = []
     status = 0
@@ -48,7 +52,7 @@ def run(
                 status = 1
         print(table(found), flush=True)
         results += found
-    about = machine()
+    about = {**machine(), "load_before": load}
     print(f"\n{about['processor']}, {about['cores']} cores, {about['python']}, "
           + ", ".join(f"{k} {v}" for k, v in about["versions"].items()))  # fmt: skip
     if file is not None:
@@ -57,6 +61,11 @@ def run(
         file.write_text(json.dumps({"machine": about, "rows": rows}, indent=1) + "\n")
         print(f"wrote {file}")
     return status
+
+
+def _load() -> float:
+    """How many programs wanted to run in the last minute; 0 where the system does not say."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
 
 
 def machine() -> dict[str, Any]:
