@@ -159,7 +159,7 @@ def _run(
     retain_graph: bool | None,
     create_graph: bool,
     wanted: list[Node] | None = None,
-    hooks_on_wanted: bool = True,
+    beyond_wanted: bool = True,
 ) -> dict[Node, Any]:
     """Check and seed a pass, and run it: the gradient of each leaf, or of each wanted node."""
     if gradients is None:
@@ -176,7 +176,7 @@ def _run(
     values: Any = _TensorValues if create_graph else _ArrayValues
     retain = create_graph if retain_graph is None else retain_graph
     with graph.modified(recording=create_graph):
-        return graph.propagate(seeds, values, create_graph, retain, wanted, hooks_on_wanted)
+        return graph.propagate(seeds, values, create_graph, retain, wanted, beyond_wanted)
 
 
 def backward(
@@ -289,11 +289,12 @@ def gradients_of_nodes(
 ) -> list[Any]:
     """The gradient of each node, None where `y` does not depend on it.
 
-    The graph is kept, and the nodes' own hooks are left to the pass in which this is one step.
+    The graph is kept. The nodes are treated as leaves: going on from there, and calling their
+    hooks, is left to the pass of which this is one step.
     """
     if y.node is None:
         return [None] * len(nodes)
-    found = _run([y], [cotangent], "checkpoint", True, create_graph, nodes, hooks_on_wanted=False)
+    found = _run([y], [cotangent], "checkpoint", True, create_graph, nodes, beyond_wanted=False)
     return [found[node] for node in nodes]
 
 

@@ -15,7 +15,7 @@ import itertools
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -214,8 +214,10 @@ def place(line: tuple[Any, int] | None) -> str:
     return f"{code.co_filename}:{number}"
 
 
-def youngest_first(ends: Iterable[Node]) -> list[Node]:
+def youngest_first(ends: Iterable[Node], stop: Collection[Node] = ()) -> list[Node]:
     """Every node that the ends depend on, each after all the nodes that use it.
+
+    The search does not go beyond the nodes in `stop`.
 
     Raises:
         RuntimeError: if part of the graph was freed by an earlier backward.
@@ -224,6 +226,8 @@ def youngest_first(ends: Iterable[Node]) -> list[Node]:
     stack = list(seen)
     while stack:
         node = stack.pop()
+        if node in stop:
+            continue
         node.check_not_freed()
         for parent, _, _ in node.edges:
             if parent not in seen:
@@ -232,11 +236,13 @@ def youngest_first(ends: Iterable[Node]) -> list[Node]:
     return sorted(seen, key=lambda node: node.turn)
 
 
-def leading_to(wanted: Iterable[Node], ends: Iterable[Node]) -> set[Node]:
+def leading_to(
+    wanted: Collection[Node], ends: Iterable[Node], stop: Collection[Node] = ()
+) -> set[Node]:
     """The nodes between the ends and the wanted ones: those that depend on a wanted one, or are."""
     leading = set(wanted)
-    for node in reversed(youngest_first(ends)):
-        if any(parent in leading for parent, _, _ in node.edges):
+    for node in reversed(youngest_first(ends, stop)):
+        if node not in stop and any(parent in leading for parent, _, _ in node.edges):
             leading.add(node)
     return leading
 
@@ -261,8 +267,8 @@ def propagate(
     values: Any,
     differentiable: bool,
     retain: bool,
-    wanted: Iterable[Node] | None = None,
-    hooks_on_wanted: bool = True,
+    wanted: Collection[Node] | None = None,
+    beyond_wanted: bool = True,
 ) -> dict[Node, Any]:
     """Carry gradients from the seeds' nodes back to the leaves, or to the wanted nodes only.
 
@@ -272,7 +278,8 @@ def propagate(
         differentiable: whether rules get tensors, and so are recorded in turn, or bare arrays.
         retain: whether the graph stays, for another pass.
         wanted: the nodes whose gradients are asked for; None is all leaves.
-        hooks_on_wanted: whether the hooks of wanted nodes are run.
+        beyond_wanted: whether wanted nodes pass their gradients on, towards other wanted ones; else
+            they are treated as the leaves of another graph, and their hooks are left alone.
 
     Returns:
         the complete gradients of the leaves, or of the wanted nodes that were reached.
@@ -283,8 +290,8 @@ def propagate(
     ndarray, settle, fit, own = values.ndarray, values.settle, values.fit, values.own
     heappush, heappop = heapq.heappush, heapq.heappop
     watched = bool(mode.observers) or mode.check_finite
-    leading = None if wanted is None else leading_to(wanted, seeds)
     found: dict[Node, Any] = dict.fromkeys(wanted or ())
+    leading = None if wanted is None else leading_to(found, seeds, () if beyond_wanted else found)
     latest_change = Clock.latest_change
     pending = dict(seeds)
     queue = [(node.turn, node) for node in seeds if node.__class__ is not Leaf]
@@ -292,7 +299,10 @@ def propagate(
     while queue:
         node = heappop(queue)[1]
         g = pending.pop(node)
-        if node.hooks is not None and (hooks_on_wanted or node not in found):
+        if not beyond_wanted and node in found:
+            found[node] = g
+            continue
+        if node.hooks is not None:
             g = values.hooked(g, node)
         if watched:
             _tell("taken", node, g)
@@ -340,7 +350,7 @@ def propagate(
                 _tell("freed", node)
     # What is still pending are the leaves.
     for leaf, g in pending.items():
-        if leaf.hooks is not None and (hooks_on_wanted or leaf not in found):
+        if leaf.hooks is not None and beyond_wanted:
             g = values.hooked(g, leaf)
         if watched:
             _tell("taken", leaf, g)

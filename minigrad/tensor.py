@@ -565,13 +565,11 @@ def operands(a: Any, b: Any, operation: str = "operation") -> tuple[Tensor, Tens
     Raises:
         TypeError: if they are on different devices, or hold no numbers.
     """
-    a_number, b_number = isinstance(a, (bool, int, float)), isinstance(b, (bool, int, float))
-    if a_number and not b_number:
-        b = as_tensor(b)
-        return _number(a, b), b
-    if b_number and not a_number:
-        a = as_tensor(a)
-        return a, _number(b, a)
+    if isinstance(b, _NUMBERS) and not isinstance(a, _NUMBERS):
+        return _beside_number(as_tensor(a), b)
+    if isinstance(a, _NUMBERS) and not isinstance(b, _NUMBERS):
+        b, a = _beside_number(as_tensor(b), a)
+        return a, b
     a, b = as_tensor(a), as_tensor(b)
     if a.data.__class__ is not b.data.__class__:
         raise TypeError(f"{operation}: the operands are on {a.device} and {b.device}")
@@ -581,16 +579,19 @@ def operands(a: Any, b: Any, operation: str = "operation") -> tuple[Tensor, Tens
     return a, b
 
 
-def _number(value: Any, like: Tensor) -> Tensor:
-    """A Python number beside a tensor: it takes the tensor's type, unless its kind is higher."""
-    dtype = like.data.dtype
-    kind = dtype.kind
-    if kind not in "fc":
-        if isinstance(value, float):
+_NUMBERS = (bool, int, float)
+
+
+def _beside_number(x: Tensor, number: float) -> tuple[Tensor, Tensor]:
+    """A tensor and a Python number of its type, unless the number's kind is higher."""
+    dtype = x.data.dtype
+    if dtype.kind not in "fc":
+        if isinstance(number, float):
             dtype = dtypes.get_default_dtype()
-        elif kind == "b" and not isinstance(value, bool):
+        elif dtype.kind == "b" and not isinstance(number, bool):
             dtype = dtypes.int64
-    return wrap(array_module(like.data).asarray(value, dtype))
+        x = x.to(dtype)
+    return x, wrap(array_module(x.data).asarray(number, dtype))
 
 
 # Changing tensors in place
@@ -623,8 +624,8 @@ def inplace(x: Tensor, operation: Callable[..., Tensor], *args: Any, **options: 
     recorded = result.node is not None
     if recorded and _is_shared_view(x):
         raise RuntimeError(
-            f"{name}: the tensor is a view, and the graph of the tensor whose memory it shows would "
-            "not know of the change; write x[i] = x[i] * 2 for x[i] *= 2, or clone() the view first"
+            f"{name}: the tensor is a view, and the graph of the tensor whose memory it shows "
+            "would not know of the change; write x[i] = x[i] * 2 for x[i] *= 2, or clone() it first"
         )
     if result.dtype != x.dtype:
         result = result.to(x.dtype)

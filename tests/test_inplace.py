@@ -2,9 +2,10 @@
 
 import sys
 
-import minigrad as mg
 import numpy as np
 import pytest
+
+import minigrad as mg
 
 
 def leaf(*numbers):
@@ -39,7 +40,11 @@ def test_a_changed_output_is_an_error():
 
 
 def test_a_change_through_a_view_or_a_detached_tensor_is_noticed():
-    for alias in (lambda t: t.detach(), lambda t: t.detach()[1:], lambda t: t.detach().reshape(2, 1)):
+    for alias in (
+        lambda t: t.detach(),
+        lambda t: t.detach()[1:],
+        lambda t: t.detach().reshape(2, 1),
+    ):
         x = leaf(1.0, 2.0)
         y = x * x
         with mg.no_grad():
@@ -129,7 +134,11 @@ def test_a_view_taken_before_a_recorded_change_is_stale():
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
-        (lambda x: x.add_(mg.ones(2, 3)), ValueError, r"add_: .* shape \(2, 3\), the tensor \(3,\)"),
+        (
+            lambda x: x.add_(mg.ones(2, 3)),
+            ValueError,
+            r"add_: .* shape \(2, 3\), the tensor \(3,\)",
+        ),
         (lambda x: mg.tensor([1, 2]).add_(0.5), TypeError, "add_: .* float32, .* int64"),
         (lambda x: x.expand(2, 3).add_(1.0), ValueError, "read-only"),
         (lambda x: x.add_(mg.ones(4)), ValueError, r"\(3,\) and \(4,\)"),
