@@ -51,6 +51,9 @@ def clip(x: TensorLike, min: Any = None, max: Any = None) -> Tensor:
     return x if max is None else _lowered(x, max)
 
 
+clamp = clip  # PyTorch's other name for it
+
+
 def _raised(x: TensorLike, low: TensorLike) -> Tensor:
     x, low = operands(x, low, "clip")
     y = combine(array_module(x.data).maximum, "clip", x, low)

@@ -17,9 +17,9 @@ def floating(x: TensorLike) -> Tensor:
     """`x` as a tensor of real or complex numbers: integers and booleans take the default type."""
     if x.__class__ is not Tensor:
         x = as_tensor(x)
-    if x.data.dtype.kind in "biu":  # type: ignore[union-attr]
+    if x.data.dtype.kind in "biu":
         return to(x, dtype=dtypes.get_default_dtype())
-    return x  # type: ignore[return-value]
+    return x
 
 
 @differentiable(
@@ -64,21 +64,21 @@ def to(
     if x.__class__ is not Tensor:
         x = as_tensor(x)
     dtype, device = _targets(target, dtype, device)
-    array: Any = x.data  # type: ignore[union-attr]
-    source, home = array.dtype, x.device  # type: ignore[union-attr]
+    array: Any = x.data
+    source, home = array.dtype, x.device
     dtype = source if dtype is None else dtype
     device = home if device is None else device
     if device != home:
         array = _moved(array, device)
     elif dtype == source and not copy:
-        return x  # type: ignore[return-value]
+        return x
     if dtype.kind != "c" and source.kind == "c":
         array = array.real
-    copied = copy and array is x.data  # type: ignore[union-attr]
+    copied = copy and array is x.data
     array = array.astype(dtype, copy=copied)
     if dtype.kind not in "fc":
         return record(to, array)
-    return record(to, array, (x, lambda g: to(g, device=home, dtype=source), None))  # type: ignore[arg-type]
+    return record(to, array, (x, lambda g: to(g, device=home, dtype=source), None))
 
 
 def _targets(target: tuple[Any, ...], dtype: Any, device: Any) -> tuple[Any, Any]:

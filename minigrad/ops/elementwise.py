@@ -135,9 +135,9 @@ def div(a: TensorLike, b: TensorLike) -> Tensor:
 
 WHOLE = [
     sample(separated(3, 4), 0.3),
-    sample(real(3, low=2.1, high=2.9), real(2, 1, low=0.6, high=0.69)),
+    sample(real(3, low=2.15, high=2.3), real(2, 1, low=0.63, high=0.65)),
     sample(integers(4, low=-7, high=8), integers(4, low=1, high=4)),
-    sample(7, separated(3, low=1.1, high=1.15)),
+    sample(7, separated(3, low=1.25, high=1.3)),
 ]
 BY_ZERO = fails(ValueError, "division of integers by zero", integers(3, high=5), 0)
 

@@ -178,7 +178,7 @@ def recurrence(decay: TensorLike, x: TensorLike, dim: int) -> Tensor:
     """
     decay, x = operands(decay, x, "recurrence")
     if decay.shape != x.shape:
-        raise ValueError(f"recurrence: decay of shape {decay.shape}, x of shape {x.shape}")
+        raise ValueError(f"recurrence: decay of shape {decay.shape} does not fit x of {x.shape}")
     axis = axis_of(dim, x.ndim, "recurrence")
 
     def to_decay(g: Any, a: Any, y: Any) -> Any:

@@ -131,7 +131,7 @@ def sign(x: TensorLike) -> Tensor:
     return record(sign, y, (x, vanishing, None))
 
 
-WHOLE = [*APART, sample(integers(3, high=9))]
+WHOLE = [sample(separated(3, 4)), sample(real(low=0.3, high=0.7)), sample(integers(3, high=9))]
 
 
 def _to_whole(operation: Any, ufunc: str, x: Any) -> Tensor:
