@@ -45,3 +45,33 @@ from .softmax import (
     softmax as softmax,
     softmax_gradient as softmax_gradient,
 )
+from .conv import (
+    conv2d as conv2d,
+    conv2d_input_gradient as conv2d_input_gradient,
+    conv2d_weight_gradient as conv2d_weight_gradient,
+)
+from .pool import (
+    adaptive_avg_pool2d as adaptive_avg_pool2d,
+    adaptive_avg_pool2d_gradient as adaptive_avg_pool2d_gradient,
+    avg_pool2d as avg_pool2d,
+    avg_pool2d_gradient as avg_pool2d_gradient,
+    max_pool2d as max_pool2d,
+    max_pool2d_gather as max_pool2d_gather,
+    max_pool2d_gradient as max_pool2d_gradient,
+)
+from .norm import (
+    batch_norm as batch_norm,
+    batch_norm_input_gradient as batch_norm_input_gradient,
+    batch_norm_weight_gradient as batch_norm_weight_gradient,
+    layer_norm as layer_norm,
+    layer_norm_input_gradient as layer_norm_input_gradient,
+    layer_norm_weight_gradient as layer_norm_weight_gradient,
+)
+from .embedding import embedding as embedding, embedding_gradient as embedding_gradient
+from .loss import (
+    binary_cross_entropy as binary_cross_entropy,
+    binary_cross_entropy_with_logits as binary_cross_entropy_with_logits,
+    cross_entropy as cross_entropy,
+    cross_entropy_gradient as cross_entropy_gradient,
+    mse_loss as mse_loss,
+)

@@ -158,3 +158,42 @@ from .scan import (
     recurrence as recurrence,
     shift as shift,
 )
+from .conv import (
+    conv1d as conv1d,
+    conv2d as conv2d,
+    conv2d_input_gradient as conv2d_input_gradient,
+    conv2d_weight_gradient as conv2d_weight_gradient,
+    conv_transpose2d as conv_transpose2d,
+)
+from .pool import (
+    max_pool2d as max_pool2d,
+    max_pool2d_gather as max_pool2d_gather,
+    max_pool2d_gradient as max_pool2d_gradient,
+)
+from .mean_pool import (
+    adaptive_avg_pool2d as adaptive_avg_pool2d,
+    adaptive_avg_pool2d_gradient as adaptive_avg_pool2d_gradient,
+    avg_pool2d as avg_pool2d,
+    avg_pool2d_gradient as avg_pool2d_gradient,
+)
+from .norm import (
+    layer_norm as layer_norm,
+    layer_norm_input_gradient as layer_norm_input_gradient,
+    layer_norm_weight_gradient as layer_norm_weight_gradient,
+)
+from .batch_norm import (
+    batch_norm as batch_norm,
+    batch_norm_input_gradient as batch_norm_input_gradient,
+    batch_norm_weight_gradient as batch_norm_weight_gradient,
+)
+from .embedding import embedding as embedding, embedding_gradient as embedding_gradient
+from .classification import cross_entropy as cross_entropy, nll_loss as nll_loss
+from .loss import (
+    binary_cross_entropy as binary_cross_entropy,
+    binary_cross_entropy_with_logits as binary_cross_entropy_with_logits,
+    huber_loss as huber_loss,
+    kl_div as kl_div,
+    l1_loss as l1_loss,
+    mse_loss as mse_loss,
+    smooth_l1_loss as smooth_l1_loss,
+)

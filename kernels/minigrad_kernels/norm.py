@@ -1,0 +1,272 @@
+"""Batch and layer normalisation, and their gradients.
+
+Both subtract the mean of a group of elements and divide by their standard deviation; then they
+scale by a weight and add a bias. A group is a channel of a batch (batch norm) or a row (layer
+norm). Gradient kernels take the mean and variance that the forward kernel returned.
+
+With x^ the normalised x, s the standard deviation and means over the group, the transposed Jacobian
+of x -> x^ takes g to (g - mean(g) - x^ mean(g x^)) / s.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from .arrays import Array, array_module
+from .registry import Arguments, Cost, arguments, kernel
+
+# What both have in common. Here weight and bias have a shape that broadcasts with x.
+
+
+def _wide(x: Array) -> Array:
+    """Half-precision numbers are summed in float32."""
+    return x.astype(np.float32) if x.dtype.itemsize == 2 else x
+
+
+def _mean(x: Array, axes: tuple[int, ...]) -> Array:
+    """The mean over some axes, which stay; zero where there is nothing."""
+    return x.sum(axis=axes, keepdims=True) / max(math.prod(x.shape[i] for i in axes), 1)
+
+
+def _reciprocal_deviation(var: Array, eps: float) -> Array:
+    with np.errstate(divide="ignore"):  # a constant group without eps: infinity, as IEEE has it
+        return 1 / array_module(var).sqrt(var + eps)
+
+
+def _normalize(x: Array, axes: tuple[int, ...], eps: float) -> tuple[Array, Array, Array]:
+    """x^, and the mean and the (biased) variance of each group."""
+    mean = _mean(x, axes)
+    y = x - mean
+    var = _mean(y * y, axes)
+    with np.errstate(invalid="ignore"):
+        y *= _reciprocal_deviation(var, eps)
+    return y, mean, var
+
+
+def _input_gradient(
+    g: Array, x: Array, mean: Array, var: Array, axes: tuple[int, ...], eps: float
+) -> Array:
+    scale = _reciprocal_deviation(var, eps)
+    y = x - mean
+    y *= scale
+    y *= _mean(g * y, axes)
+    dx = g - _mean(g, axes)
+    dx -= y
+    dx *= scale
+    return dx
+
+
+def _deliver(out: Any, *results: Array) -> Any:
+    """Results into `out`, if it is given; one result alone, several as a tuple."""
+    outputs = results
+    if out is not None:
+        outputs = out if isinstance(out, tuple) else (out,)
+        for target, result in zip(outputs, results, strict=True):
+            target[...] = result
+    return outputs[0] if len(outputs) == 1 else outputs
+
+
+# Batch norm: x is (N, C, ...); weight, bias, mean and variance are (C,)
+
+
+def _channel_axes(x: Array) -> tuple[int, ...]:
+    return (0, *range(2, x.ndim))
+
+
+def _per_channel(v: Array, x: Array) -> Array:
+    return v.reshape(-1, *(1,) * (x.ndim - 2))
+
+
+def images(rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Batches with channels in several layouts."""
+    yield rng.normal(size=(4, 3, 5, 2))
+    yield (rng.normal(size=(3, 7, 6, 5)) * 3 + 1).astype("f4")
+    yield rng.normal(size=(3, 8, 6, 5)).astype("f4").transpose(0, 3, 1, 2)  # channels last
+    yield rng.normal(size=(37, 5)).astype("f4")
+    yield rng.normal(size=(4, 3, 9))[:, ::-1, ::2]
+    yield np.zeros((0, 3, 2), "f4")
+
+
+def batch_norm_samples(rng: np.random.Generator) -> Iterator[Arguments]:
+    """With and without weight and bias."""
+    for x in images(rng):
+        weight, bias = rng.normal(size=(2, x.shape[1])).astype(x.dtype)
+        yield arguments(x, weight, bias, eps=1e-5)
+        yield arguments(x, None, None, eps=1e-3)
+
+
+def forward_cost(x: Array, *_: Any, **__: Any) -> Cost:
+    """The mean, the variance, and the result; x must be read once if it stays in the cache."""
+    return Cost(flops=8.0 * x.size, bytes=2.0 * x.nbytes)
+
+
+@kernel(samples=batch_norm_samples, cost=forward_cost)
+def batch_norm(
+    x: Array, weight: Array | None, bias: Array | None, *, eps: float, out: Any = None
+) -> tuple[Array, Array, Array]:
+    """(y, mean, variance): y = (x - mean) / sqrt(variance + eps) * weight + bias, per channel.
+
+    The variance is the biased one. Mean and variance are float32 for float16.
+    """
+    y, mean, var = _normalize(_wide(x), _channel_axes(x), eps)
+    if weight is not None:
+        y *= _per_channel(weight, x)
+    if bias is not None:
+        y += _per_channel(bias, x)
+    result: tuple[Array, Array, Array] = _deliver(
+        out, y.astype(x.dtype, copy=False), mean.reshape(-1), var.reshape(-1)
+    )
+    return result
+
+
+def _statistics(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
+    _, mean, var = _normalize(x, axes, 1.0)
+    return mean.squeeze(axes), var.squeeze(axes)
+
+
+def batch_norm_gradient_samples(rng: np.random.Generator) -> Iterator[Arguments]:
+    """With and without a weight."""
+    for x in images(rng):
+        g = rng.normal(size=x.shape).astype(x.dtype)
+        mean, var = _statistics(x, _channel_axes(x))
+        weight = rng.normal(size=x.shape[1]).astype(x.dtype)
+        yield arguments(g, x, weight, mean, var, eps=1e-5)
+        yield arguments(g, x, None, mean, var, eps=1e-5)
+
+
+def gradient_cost(g: Array, x: Array, *_: Any, **__: Any) -> Cost:
+    """Two sums, then the result; both arrays are read once if they stay in the cache."""
+    return Cost(flops=11.0 * x.size, bytes=3.0 * x.nbytes)
+
+
+@kernel(samples=batch_norm_gradient_samples, cost=gradient_cost)
+def batch_norm_input_gradient(
+    g: Array,
+    x: Array,
+    weight: Array | None,
+    mean: Array,
+    var: Array,
+    *,
+    eps: float,
+    out: Any = None,
+) -> Array:
+    """The gradient of x: weight (g - mean(g) - x^ mean(g x^)) / s, per channel."""
+    mean, var = _per_channel(mean, x), _per_channel(var, x)
+    dx = _input_gradient(_wide(g), x, mean, var, _channel_axes(x), eps)
+    if weight is not None:
+        dx *= _per_channel(weight, x)
+    return _deliver(out, dx.astype(x.dtype, copy=False))
+
+
+def batch_norm_weight_gradient_samples(rng: np.random.Generator) -> Iterator[Arguments]:
+    """As for the gradient of the input."""
+    for x in images(rng):
+        yield arguments(
+            rng.normal(size=x.shape).astype(x.dtype), x, *_statistics(x, _channel_axes(x)), eps=1e-5
+        )
+
+
+def weight_gradient_cost(g: Array, x: Array, *_: Any, **__: Any) -> Cost:
+    """One sum over both arrays."""
+    return Cost(flops=4.0 * x.size, bytes=2.0 * x.nbytes)
+
+
+@kernel(samples=batch_norm_weight_gradient_samples, cost=weight_gradient_cost)
+def batch_norm_weight_gradient(
+    g: Array, x: Array, mean: Array, var: Array, *, eps: float, out: Any = None
+) -> Array:
+    """The gradient of the weight: the sum of g x^ over each channel."""
+    y = x - _per_channel(mean, x)
+    y *= g
+    dw: Array = y.sum(axis=_channel_axes(x)) * _reciprocal_deviation(var, eps)
+    return _deliver(out, dw.astype(x.dtype, copy=False))
+
+
+# Layer norm: x is (..., D); weight and bias are (D,); mean and variance have the shape of the rows
+
+
+def rows(rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Rows in several layouts."""
+    yield rng.normal(size=(3, 5))
+    yield (rng.normal(size=(2, 7, 130)) * 3 + 1).astype("f4")
+    yield rng.normal(size=(6, 9)).astype("f4").T
+    yield rng.normal(size=(4, 10))[::-1, ::2]
+    yield rng.normal(size=(11,)).astype("f4")
+    yield np.zeros((0, 3), "f4")
+
+
+def layer_norm_samples(rng: np.random.Generator) -> Iterator[Arguments]:
+    """With and without weight and bias."""
+    for x in rows(rng):
+        weight, bias = rng.normal(size=(2, x.shape[-1])).astype(x.dtype)
+        yield arguments(x, weight, bias, eps=1e-5)
+        yield arguments(x, None, None, eps=1e-3)
+
+
+@kernel(samples=layer_norm_samples, cost=forward_cost)
+def layer_norm(
+    x: Array, weight: Array | None, bias: Array | None, *, eps: float, out: Any = None
+) -> tuple[Array, Array, Array]:
+    """(y, mean, variance): y = (x - mean) / sqrt(variance + eps) * weight + bias, for each row.
+
+    The variance is the biased one. Mean and variance are float32 for float16.
+    """
+    y, mean, var = _normalize(_wide(x), (-1,), eps)
+    if weight is not None:
+        y *= weight
+    if bias is not None:
+        y += bias
+    result: tuple[Array, Array, Array] = _deliver(
+        out, y.astype(x.dtype, copy=False), mean[..., 0], var[..., 0]
+    )
+    return result
+
+
+def layer_norm_gradient_samples(rng: np.random.Generator) -> Iterator[Arguments]:
+    """With and without a weight."""
+    for x in rows(rng):
+        g = rng.normal(size=x.shape).astype(x.dtype)
+        mean, var = _statistics(x, (-1,))
+        weight = rng.normal(size=x.shape[-1]).astype(x.dtype)
+        yield arguments(g, x, weight, mean, var, eps=1e-5)
+        yield arguments(g, x, None, mean, var, eps=1e-5)
+
+
+@kernel(samples=layer_norm_gradient_samples, cost=gradient_cost)
+def layer_norm_input_gradient(
+    g: Array,
+    x: Array,
+    weight: Array | None,
+    mean: Array,
+    var: Array,
+    *,
+    eps: float,
+    out: Any = None,
+) -> Array:
+    """The gradient of x: (u - mean(u) - x^ mean(u x^)) / s for each row, with u = g weight."""
+    g = _wide(g) if weight is None else _wide(g) * weight
+    dx = _input_gradient(g, x, mean[..., None], var[..., None], (-1,), eps)
+    return _deliver(out, dx.astype(x.dtype, copy=False))
+
+
+def layer_norm_weight_gradient_samples(rng: np.random.Generator) -> Iterator[Arguments]:
+    """As for the gradient of the input."""
+    for x in rows(rng):
+        g = rng.normal(size=x.shape).astype(x.dtype)
+        yield arguments(g, x, *_statistics(x, (-1,)), eps=1e-5)
+
+
+@kernel(samples=layer_norm_weight_gradient_samples, cost=weight_gradient_cost)
+def layer_norm_weight_gradient(
+    g: Array, x: Array, mean: Array, var: Array, *, eps: float, out: Any = None
+) -> Array:
+    """The gradient of the weight: the sum of g x^ over all rows."""
+    y = x - mean[..., None]
+    y *= _reciprocal_deviation(var, eps)[..., None]
+    y *= g
+    dw: Array = y.sum(axis=tuple(range(x.ndim - 1)))
+    return _deliver(out, dw.astype(x.dtype, copy=False))
