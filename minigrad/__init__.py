@@ -201,3 +201,4 @@ from .ops import (
     where as where,
 )
 from .ops.bounds import clamp as clamp
+from . import data as data, nn as nn, optim as optim, training as training

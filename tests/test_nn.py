@@ -48,7 +48,7 @@ def test_parameters_buffers_and_modules_are_found_once():
     net = Net()
     names = [name for name, _ in net.named_parameters()]
     assert names == ["scale", "first.weight", "first.bias"]
-    assert [p is q for p, q in zip(net.parameters(), dict(net.named_parameters()).values())]
+    assert list(map(id, net.parameters())) == [id(p) for _, p in net.named_parameters()]
     every = [name for name, _ in net.named_parameters(remove_duplicate=False)]
     assert every == [
         *("scale", "first.weight", "first.bias", "block.0.weight"),
@@ -69,7 +69,7 @@ def test_a_parameter_is_a_leaf_tensor():
     assert repr(p).startswith("Parameter containing:\ntensor([1., 1., 1.], dtype=float64")
     (p * p).sum().backward()
     assert p.grad.tolist() == [2.0, 2.0, 2.0]
-    with pytest.raises(TypeError, match="requires_grad: .* int64"):
+    with pytest.raises(TypeError, match=r"requires_grad: .* int64"):
         nn.Parameter([1, 2])
 
 
@@ -173,7 +173,7 @@ def test_a_state_that_does_not_fit_changes_nothing():
         "unexpected: extra",
     ):
         assert words in text
-    with pytest.raises(ValueError, match="first.bias"):
+    with pytest.raises(ValueError, match=r"first\.bias: has shape"):
         net.load_state_dict(state, strict=False)
     with pytest.raises(TypeError, match="load_state_dict: wants a mapping"):
         net.load_state_dict([1])
@@ -241,7 +241,7 @@ def test_to_converts_floating_point_tensors_only():
     assert net.half().scale.dtype == np.float16 and net.float().scale.dtype == np.float32
     assert net.to("cpu", mg.float64).scale.dtype == np.float64
     assert net.to(dtype=np.float32, device="cpu").scale.dtype == np.float32
-    with pytest.raises(TypeError, match="Module.to: wants a floating-point type, got int64"):
+    with pytest.raises(TypeError, match=r"Module\.to: wants a floating-point type, got int64"):
         net.to(np.int64)
     with pytest.raises(ValueError, match="unknown device 'tpu'"):
         net.to("tpu")
@@ -461,9 +461,7 @@ LOSSES = [
         nn.CrossEntropyLoss(weight=[1.0, 2.0, 3.0, 4.0]),
         ROWS,
         np.array([1, 0, 3]),
-        lambda x, t: (
-            -((t + 1) * np.log(np.exp(x) / np.exp(x).sum(1)[:, None])[[0, 1, 2], t]).sum() / 7
-        ),
+        lambda x, t: ((t + 1) * (np.log(np.exp(x).sum(1)) - x[[0, 1, 2], t])).sum() / 7,
     ),
     (
         nn.NLLLoss(ignore_index=0, reduction="none"),
@@ -583,7 +581,7 @@ def test_initial_values_depend_on_the_seed_only():
 
 
 def test_embedding_of_a_given_table():
-    table = rng.normal(size=(3, 2))
+    table = np.arange(6.0).reshape(3, 2)
     layer = nn.Embedding.from_pretrained(table)
     assert layer([2, 0]).tolist() == table[[2, 0]].tolist() and not layer.weight.requires_grad
     with pytest.raises(ValueError, match=r"table must have 2 dimensions, got \(3,\)"):
