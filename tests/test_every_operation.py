@@ -18,6 +18,7 @@ from minigrad.ops.registry import OPERATIONS, ErrorSample, Operation, Sample
 from minigrad.tensor import wrap
 from minigrad.testing import gradcheck
 from minigrad.testing.calls import Call, draw
+from minigrad.testing.strategies import column_major, gaps, repeated, reversed_strides
 
 CASES = [
     pytest.param(op, s, id=f"{name}({s})") for name, op in OPERATIONS.items() for s in op.samples
@@ -179,29 +180,7 @@ def test_backward_frees_what_the_graph_kept(op: Operation, s: Sample, no_collect
 # Layouts and types
 
 
-def fortran(x: np.ndarray) -> np.ndarray:
-    return np.asfortranarray(x) if x.ndim else x  # NumPy gives scalars a dimension
-
-
-def reversed_strides(x: np.ndarray) -> np.ndarray:
-    every = (..., *(slice(None, None, -1),) * x.ndim)
-    return x[every].copy()[every]
-
-
-def gaps(x: np.ndarray) -> np.ndarray:
-    if not x.ndim:
-        return np.stack([x, x])[0, ...]
-    room = np.full((*x.shape[:-1], 2 * x.shape[-1]), 99, x.dtype)
-    room[..., ::2] = x
-    return room[..., ::2]
-
-
-def repeated(x: np.ndarray) -> np.ndarray:
-    """One slice, repeated along the last axis with stride zero; such memory is read-only."""
-    return np.broadcast_to(x[..., :1], x.shape) if x.ndim and x.size else x
-
-
-@pytest.mark.parametrize("layout", [fortran, reversed_strides, gaps, repeated])
+@pytest.mark.parametrize("layout", [column_major, reversed_strides, gaps, repeated])
 @pytest.mark.parametrize(("op", "s"), CASES)
 def test_any_layout_of_the_inputs_gives_the_same(
     op: Operation, s: Sample, layout: Callable[[np.ndarray], np.ndarray]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,7 +23,7 @@ LAYERS = [  # what stands on one line may import each other and everything above
     {"nn", "optim"},
     {"data", "io"},
     {"training", "testing", "explain", "distributed"},
-    {"cli", "demo", "report", "__main__"},
+    {"cli", "demo", "report", "machine", "__main__"},
 ]
 LEVEL = {name: i for i, names in enumerate(LAYERS) for name in names}
 
@@ -86,19 +89,42 @@ def test_the_reader_of_imports_sees_relative_ones(tmp_path: Path) -> None:
 
 
 def test_importing_needs_no_optional_package() -> None:
-    """Only the strategies may import hypothesis; nothing imports a peer at module level."""
-    optional = {"hypothesis", "torch", "jax", "cupy", "matplotlib", "sklearn", "pooch", "scipy"}
-    for path in FILES:
-        if path.name == "strategies.py":
-            continue
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        top = [n for n in tree.body if isinstance(n, (ast.Import, ast.ImportFrom))]
-        names = {
-            a.name.partition(".")[0] for n in top if isinstance(n, ast.Import) for a in n.names
-        }
-        names |= {
-            (n.module or "").partition(".")[0]
-            for n in top
-            if isinstance(n, ast.ImportFrom) and not n.level
-        }
-        assert not names & optional, f"{path} imports {names & optional} when it is imported"
+    """With every extra missing, every package still imports; strategies say what they want."""
+    code = """
+import sys
+for name in {blocked!r}:
+    sys.modules[name] = None
+import importlib, pkgutil, minigrad, minigrad_kernels
+for package in (minigrad, minigrad_kernels):
+    for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+try:
+    import minigrad.testing.strategies
+except ImportError as error:
+    assert "hypothesis" in str(error) and "pip install" in str(error), error
+else:
+    raise SystemExit("strategies imported without hypothesis")
+slow = {{"numba", "scipy"}} & set(sys.modules)
+assert not slow, f"imported although not asked for: {{slow}}"
+"""
+    blocked = [
+        "hypothesis",
+        "torch",
+        "jax",
+        "cupy",
+        "matplotlib",
+        "sklearn",
+        "pooch",
+        "tqdm",
+        "PIL",
+    ]
+    path = os.pathsep.join([str(ROOT.parent), str(KERNELS.parent)])
+    run = subprocess.run(
+        [sys.executable, "-c", code.format(blocked=blocked)],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr

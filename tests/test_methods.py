@@ -83,7 +83,10 @@ def test_a_method_has_its_functions_parameters_and_defaults(name: str) -> None:
     def shape(signature: inspect.Signature) -> list[tuple[str, Any, Any]]:
         return [(p.name, p.kind, p.default) for p in list(signature.parameters.values())[1:]]
 
-    assert shape(method) == shape(function)
+    wanted = shape(function)
+    if next(iter(function.parameters)) == "a":  # operands are a and b; seen from one, the other
+        wanted = [("other" if p == "b" else p, kind, default) for p, kind, default in wanted]
+    assert shape(method) == wanted
     if name == "copy_":
         return
     passed = [a.lstrip("*").partition("=")[0] for a in arguments[1:]]

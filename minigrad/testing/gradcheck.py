@@ -170,4 +170,5 @@ def _close(a: Arrays, b: Arrays) -> bool:
         return False
     x, y = flat(a), flat(b)
     eps = max([np.finfo(z.dtype).eps for z in (*a, *b)], default=0.0)
-    return bool(np.allclose(x, y, rtol=0, atol=1e3 * eps * abs(x).max(initial=0.0), equal_nan=True))
+    size = abs(x[np.isfinite(x)]).max(initial=0.0)
+    return bool(np.allclose(x, y, rtol=0, atol=1e3 * eps * size, equal_nan=True))

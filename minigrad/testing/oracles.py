@@ -14,7 +14,8 @@ import numpy as np
 Arrays = list[np.ndarray]
 
 COMPLEX_STEP = 1e-20  # its square vanishes beside 1: no truncation and no cancellation at all
-STEPS = (5e-4, 1e-2, 0.2, 3e-5, 1e-6)  # relative to the input; the later ones only where needed
+FIRST_STEP = 5e-4  # relative to the input
+STEPS = (1e-8, 1e-6, 3e-5, FIRST_STEP, 1e-2, 0.2)  # tried where the first is not certain enough
 KINK_STEP = 1e-6
 
 
@@ -91,15 +92,20 @@ class Line:
         slope[~np.isfinite(slope)] = 0.0
         return Slope(slope, tolerance)
 
-    def best(self, first: Slope, scale: float, eps: float) -> Slope:
-        """For each output the most certain of several steps."""
-        best = first
+    def best(self, scale: float, eps: float) -> Slope:
+        """For each output the most certain of several steps.
+
+        A wide step may straddle a singularity and look certain; it counts only where it agrees with
+        the narrower ones, which are local but noisy.
+        """
+        best = self.extrapolated(STEPS[0], scale, eps)
         for step in STEPS[1:]:
-            other = self.extrapolated(step, scale, eps)
-            closer = other.tolerance < best.tolerance
+            wider = self.extrapolated(step, scale, eps)
+            agrees = abs(wider.value - best.value) <= wider.tolerance + best.tolerance
+            take = agrees & (wider.tolerance < best.tolerance)
             best = Slope(
-                np.where(closer, other.value, best.value),
-                np.where(closer, other.tolerance, best.tolerance),
+                np.where(take, wider.value, best.value),
+                np.where(take, wider.tolerance, best.tolerance),
             )
         return best
 
