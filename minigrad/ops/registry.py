@@ -40,8 +40,8 @@ class Drawn:
             return rng.integers(0, 2, self.shape).astype(bool)
         if self.how == "separated":
             n = int(np.prod(self.shape))
-            # A quarter of a cell in, so that the middle, often 0, is not hit.
-            grid = self.low + (self.high - self.low) * (np.arange(n) + 0.25) / max(n, 1)
+            # Not in the middle of each cell, which would hit 0 and other round numbers.
+            grid = self.low + (self.high - self.low) * (np.arange(n) + 0.3) / max(n, 1)
             return rng.permutation(grid).reshape(self.shape)
         return rng.uniform(self.low, self.high, self.shape)
 
