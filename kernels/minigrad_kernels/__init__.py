@@ -1,25 +1,5 @@
 """Array functions: NumPy or CuPy arrays in, arrays out. Knows nothing of tensors or gradients."""
 
-from .arrays import array_module as array_module, is_array as is_array
-from .backends import BACKENDS as BACKENDS, Backend as Backend
-from .registry import (
-    KERNELS as KERNELS,
-    Arguments as Arguments,
-    Cost as Cost,
-    Implementation as Implementation,
-    Kernel as Kernel,
-    arguments as arguments,
-    kernel as kernel,
-    use as use,
-)
-from .dropout import dropout as dropout
-from .random import (
-    random_bits as random_bits,
-    random_normal as random_normal,
-    random_uniform as random_uniform,
-)
-from .matmul import matmul as matmul
-from .optimizer import adam_step as adam_step, sgd_step as sgd_step
 from .activation import (
     elu as elu,
     elu_gradient as elu_gradient,
@@ -38,18 +18,33 @@ from .activation import (
     tanh as tanh,
     tanh_gradient as tanh_gradient,
 )
-from .linear import linear as linear
-from .softmax import (
-    log_softmax as log_softmax,
-    log_softmax_gradient as log_softmax_gradient,
-    softmax as softmax,
-    softmax_gradient as softmax_gradient,
-)
+from .arrays import array_module as array_module, is_array as is_array
+from .backends import BACKENDS as BACKENDS, Backend as Backend
 from .conv import (
     conv2d as conv2d,
     conv2d_input_gradient as conv2d_input_gradient,
     conv2d_weight_gradient as conv2d_weight_gradient,
 )
+from .dropout import dropout as dropout
+from .embedding import embedding as embedding, embedding_gradient as embedding_gradient
+from .linear import linear as linear
+from .loss import (
+    binary_cross_entropy as binary_cross_entropy,
+    binary_cross_entropy_with_logits as binary_cross_entropy_with_logits,
+    cross_entropy as cross_entropy,
+    cross_entropy_gradient as cross_entropy_gradient,
+    mse_loss as mse_loss,
+)
+from .matmul import matmul as matmul
+from .norm import (
+    batch_norm as batch_norm,
+    batch_norm_input_gradient as batch_norm_input_gradient,
+    batch_norm_weight_gradient as batch_norm_weight_gradient,
+    layer_norm as layer_norm,
+    layer_norm_input_gradient as layer_norm_input_gradient,
+    layer_norm_weight_gradient as layer_norm_weight_gradient,
+)
+from .optimizer import adam_step as adam_step, sgd_step as sgd_step
 from .pool import (
     adaptive_avg_pool2d as adaptive_avg_pool2d,
     adaptive_avg_pool2d_gradient as adaptive_avg_pool2d_gradient,
@@ -59,19 +54,24 @@ from .pool import (
     max_pool2d_gather as max_pool2d_gather,
     max_pool2d_gradient as max_pool2d_gradient,
 )
-from .norm import (
-    batch_norm as batch_norm,
-    batch_norm_input_gradient as batch_norm_input_gradient,
-    batch_norm_weight_gradient as batch_norm_weight_gradient,
-    layer_norm as layer_norm,
-    layer_norm_input_gradient as layer_norm_input_gradient,
-    layer_norm_weight_gradient as layer_norm_weight_gradient,
+from .random import (
+    random_bits as random_bits,
+    random_normal as random_normal,
+    random_uniform as random_uniform,
 )
-from .embedding import embedding as embedding, embedding_gradient as embedding_gradient
-from .loss import (
-    binary_cross_entropy as binary_cross_entropy,
-    binary_cross_entropy_with_logits as binary_cross_entropy_with_logits,
-    cross_entropy as cross_entropy,
-    cross_entropy_gradient as cross_entropy_gradient,
-    mse_loss as mse_loss,
+from .registry import (
+    KERNELS as KERNELS,
+    Arguments as Arguments,
+    Cost as Cost,
+    Implementation as Implementation,
+    Kernel as Kernel,
+    arguments as arguments,
+    kernel as kernel,
+    use as use,
+)
+from .softmax import (
+    log_softmax as log_softmax,
+    log_softmax_gradient as log_softmax_gradient,
+    softmax as softmax,
+    softmax_gradient as softmax_gradient,
 )

@@ -150,7 +150,6 @@ from .extrema import (
     max as max,
     min as min,
 )
-from .statistics import logsumexp as logsumexp, norm as norm, std as std, var as var
 from .scan import (
     cumprod as cumprod,
     cumsum as cumsum,
@@ -197,3 +196,6 @@ from .loss import (
     mse_loss as mse_loss,
     smooth_l1_loss as smooth_l1_loss,
 )
+
+# Last, since the submodule `norm` (of layers) would take the name of the function.
+from .statistics import logsumexp as logsumexp, norm as norm, std as std, var as var

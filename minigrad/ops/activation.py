@@ -30,10 +30,10 @@ def _pair(g: TensorLike, x: TensorLike, name: str) -> tuple[Tensor, Tensor]:
 SMOOTH = [sample(real(3, 4)), sample(real()), sample(real(2, 0))]
 """Samples of a smooth function."""
 
-KINKED = [sample(separated(3, 4)), sample(separated()), sample(separated(2, 0))]
+KINKED = [sample(separated(3, 4)), sample(separated(low=0.5)), sample(separated(2, 0))]
 """Samples of a function with a kink at 0."""
 
-PAIRS = [sample(real(3, 4), separated(3, 4)), sample(real(), separated())]
+PAIRS = [sample(real(3, 4), separated(3, 4)), sample(real(), separated(high=-0.5))]
 """Samples of a gradient: of the output's, and where it is taken."""
 
 SMOOTH_PAIRS = [sample(real(3, 4), real(3, 4)), sample(real(), real())]
@@ -67,7 +67,7 @@ def relu_gradient(g: TensorLike, y: TensorLike) -> Tensor:
 
 
 @differentiable(
-    [*KINKED, sample(separated(5), negative_slope=-0.5)],
+    [*KINKED, sample(separated(6), negative_slope=-0.5)],
     kind="piecewise",
 )
 def leaky_relu(input: TensorLike, negative_slope: float = 0.01) -> Tensor:
@@ -96,7 +96,7 @@ def leaky_relu_gradient(g: TensorLike, x: TensorLike, negative_slope: float = 0.
     return record(leaky_relu_gradient, array, (g, rule, x), (x, vanishing, None))
 
 
-@differentiable([*KINKED, sample(separated(5), alpha=0.3)], kind="piecewise")
+@differentiable([*KINKED, sample(separated(6), alpha=0.3)], kind="piecewise")
 def elu(input: TensorLike, alpha: float = 1.0) -> Tensor:
     """x where it is positive, else alpha * (exp(x) - 1).
 
@@ -200,7 +200,7 @@ def silu_gradient(g: TensorLike, x: TensorLike) -> Tensor:
 
 
 @differentiable(
-    [*SMOOTH, sample(separated(7), beta=2.5, threshold=1.0)],
+    [*SMOOTH, sample(separated(6), beta=2.5, threshold=1.0)],
     kind="piecewise",
     errors=[fails(ValueError, "softplus: beta is 0, wants another number", real(3), beta=0)],
 )
@@ -225,7 +225,7 @@ def softplus(input: TensorLike, beta: float = 1.0, threshold: float = 20.0) -> T
 
 
 @differentiable(
-    [*SMOOTH_PAIRS, sample(real(7), separated(7), beta=2.5, threshold=1.0)], "piecewise", [MISFIT]
+    [*SMOOTH_PAIRS, sample(real(6), separated(6), beta=2.5, threshold=1.0)], "piecewise", [MISFIT]
 )
 def softplus_gradient(
     g: TensorLike, x: TensorLike, beta: float = 1.0, threshold: float = 20.0

@@ -8,7 +8,8 @@ import minigrad_kernels as kernels
 
 from .. import ops
 from ..graph import OUTPUT
-from ..tensor import Tensor, TensorLike, as_tensor, operands, record
+from ..tensor import Tensor, TensorLike, operands, record
+from .reduce import real_numbers
 from .registry import differentiable, fails, integers, real, sample
 from .shape import axis_of, reshape
 
@@ -33,19 +34,6 @@ def _refused(name: str) -> list[Any]:
 
 
 MISFIT = fails(ValueError, "the gradient has shape", real(3), real(4), 0)
-
-
-def real_numbers(input: TensorLike, name: str, argument: str = "") -> Tensor:
-    """The input as a tensor.
-
-    Raises:
-        TypeError: if it does not hold floating-point numbers.
-    """
-    x = as_tensor(input)
-    if x.data.dtype.kind != "f":
-        subject = f"{argument} " if argument else ""
-        raise TypeError(f"{name}: {subject}wants floating-point numbers, got {x.dtype}")
-    return x
 
 
 def _softmax_rule(axis: int) -> Any:

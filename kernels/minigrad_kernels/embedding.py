@@ -1,0 +1,76 @@
+"""Looking up rows of a table by their numbers, and adding gradients up in the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from .activation import into
+from .arrays import Array, array_module
+from .registry import Arguments, Cost, arguments, kernel
+
+
+def lookups(rng: np.random.Generator) -> Iterator[Arguments]:
+    """Tables and indices of any shape, with repetitions, strided and empty."""
+
+    def draw(*shape: int, dtype: str = "f4") -> Array:
+        return rng.normal(size=shape).astype(dtype)
+
+    yield arguments(rng.integers(0, 5, (3, 4)), draw(5, 3, dtype="f8"))
+    yield arguments(rng.integers(0, 65, (131,)).astype("i4"), draw(65, 17))
+    yield arguments(rng.integers(0, 6, (4, 6))[:, ::2], draw(12, 6)[::2, ::-1])
+    yield arguments(np.array(2), draw(4, 3))
+    yield arguments(np.zeros((0, 2), "i8"), draw(4, 3))
+    yield arguments(np.zeros(3, "i8"), draw(4, 0))
+
+
+def gradients(rng: np.random.Generator) -> Iterator[Arguments]:
+    """The gradients that belong to `lookups`, with and without a row left out."""
+    for call in lookups(rng):
+        index, table = call.args
+        g = rng.normal(size=(*index.shape, table.shape[1])).astype(table.dtype)
+        yield arguments(g, index, rows=table.shape[0], skip=None)
+        yield arguments(g, index, rows=table.shape[0], skip=1)
+
+
+def lookup_cost(index: Array, table: Array) -> Cost:
+    """Nothing is computed; the rows are read and written."""
+    copied = index.size * table.shape[1] * table.itemsize
+    return Cost(flops=0, bytes=index.nbytes + 2 * copied)
+
+
+def gradient_cost(g: Array, index: Array, *, rows: int, skip: int | None) -> Cost:
+    """An addition for every number of the gradient; a whole table is written."""
+    table = rows * g.shape[-1] * g.itemsize
+    return Cost(flops=g.size, bytes=g.nbytes + index.nbytes + table)
+
+
+@kernel(samples=lookups, cost=lookup_cost)
+def embedding(index: Array, table: Array, *, out: Array | None = None) -> Array:
+    """table[index]: rows of the table (rows, width) in the order of index (...): (..., width)."""
+    return into(array_module(table).take(table, index, axis=0), out)
+
+
+@kernel(samples=gradients, cost=gradient_cost)
+def embedding_gradient(
+    g: Array, index: Array, *, rows: int, skip: int | None, out: Array | None = None
+) -> Array:
+    """Add g (..., width) up in the rows (rows, width) of their indices; row `skip` stays 0.
+
+    Sorted by row, equal indices are neighbours and are added up in one go, always in the same
+    order, on a GPU too, where additions in the order of arrival would differ from run to run.
+    """
+    xp = array_module(g)
+    y = xp.zeros((rows, g.shape[-1]), g.dtype)
+    flat = index.reshape(-1)
+    if g.size:
+        order = xp.argsort(flat, kind="stable")
+        row = flat[order]
+        first = xp.ones(row.size, bool)
+        first[1:] = row[1:] != row[:-1]
+        starts = xp.flatnonzero(first)
+        y[row[starts]] = xp.add.reduceat(g.reshape(flat.size, -1)[order], starts, axis=0)
+        if skip is not None:
+            y[skip] = 0
+    return into(y, out)

@@ -1,0 +1,213 @@
+"""Losses: how far predictions are from targets, sample by sample or in total."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from .activation import Samples, into, per_element
+from .arrays import Array, array_module
+from .registry import Arguments, Cost, arguments, kernel
+
+# Cross-entropy of class numbers
+
+
+def _scores(rng: np.random.Generator) -> Iterator[tuple[Array, Array, Array]]:
+    """Scores, target classes (some skipped), and how much each sample counts."""
+
+    def draw(*shape: int, dtype: str = "f4", scale: float = 1.0) -> tuple[Array, Array, Array]:
+        x = (rng.normal(size=shape) * scale).astype(dtype)
+        target = rng.integers(-1, shape[-1], shape[:-1])
+        return x, target, rng.uniform(0.1, 1, shape[:-1]).astype(dtype)
+
+    yield draw(5, 3, dtype="f8")
+    yield draw(64, 10)
+    yield draw(7, 131, scale=50)
+    yield draw(9, scale=1e4)
+    yield draw(2, 3, 4, 5, dtype="f8")
+    yield draw(0, 4)
+    x, target, scale = draw(4, 6)
+    yield x[::2, ::-1], target[::2], scale[::2]
+    yield np.moveaxis(rng.normal(size=(2, 5, 3)), 1, -1), *draw(2, 3, 5, dtype="f8")[1:]
+
+
+def scored(rng: np.random.Generator) -> Iterator[Arguments]:
+    """Calls of `cross_entropy`."""
+    for sample in _scores(rng):
+        yield arguments(*sample)
+
+
+def scored_gradients(rng: np.random.Generator) -> Iterator[Arguments]:
+    """Calls of `cross_entropy_gradient`: the gradient of each loss, and of their sum."""
+    for x, target, scale in _scores(rng):
+        _, top, total = cross_entropy.reference(x, target, scale)
+        for shape in (target.shape, ()):
+            g = rng.normal(size=shape).astype(x.dtype)
+            yield arguments(g, x, target, scale, top, total)
+
+
+def _scores_cost(x: Array, target: Array, scale: Array) -> Cost:
+    """A maximum, a difference, an exponential and a sum over the scores."""
+    return Cost(flops=4 * x.size, bytes=x.nbytes + target.nbytes + 4 * scale.nbytes)
+
+
+def _scores_gradient_cost(g: Array, x: Array, target: Array, *stats: Array) -> Cost:
+    """Two differences, an exponential and a product for each score."""
+    read = g.nbytes + x.nbytes + target.nbytes + sum(s.nbytes for s in stats)
+    return Cost(flops=4 * x.size, bytes=read + x.nbytes)
+
+
+@kernel(samples=scored, cost=_scores_cost)
+def cross_entropy(
+    x: Array, target: Array, scale: Array, *, out: tuple[Array, Array, Array] | None = None
+) -> tuple[Array, Array, Array]:
+    """-scale * log_softmax(x)[target] of each sample; 0 where the target is negative.
+
+    Args:
+        x: scores (..., C).
+        target: class numbers (...) below C; samples with a negative one are skipped.
+        scale: what each sample counts (...).
+        out: where to write the results.
+
+    Returns:
+        the losses, and for the gradient the largest score `top` and `total`, the logarithm of
+        sum(exp(x - top)), all of shape (...). Kept apart, since their sum would be rounded to the
+        precision of the scores, and the losses with it.
+    """
+    xp = array_module(x)
+    if x.size:
+        top = x.max(axis=-1)
+    else:
+        top = xp.zeros(x.shape[:-1], x.dtype)
+    with np.errstate(invalid="ignore"):  # -inf less -inf, and 0 times inf, are NaN as they should
+        total = xp.log(xp.exp(x - top[..., None]).sum(axis=-1)) if x.size else top.copy()
+        losses = xp.where(target < 0, 0, total - (_picked(xp, x, target) - top)) * scale
+    if out is None:
+        return losses, top, total
+    for place, result in zip(out, (losses, top, total), strict=True):
+        into(result, place)
+    return out
+
+
+def _picked(xp: Any, x: Array, target: Array) -> Array:
+    """The score (...) of each sample's target; of class 0 where it is skipped."""
+    if not x.size:
+        return xp.zeros(x.shape[:-1], x.dtype)
+    return xp.take_along_axis(x, xp.maximum(target, 0)[..., None], axis=-1)[..., 0]
+
+
+@kernel(samples=scored_gradients, cost=_scores_gradient_cost)
+def cross_entropy_gradient(
+    g: Array,
+    x: Array,
+    target: Array,
+    scale: Array,
+    top: Array,
+    total: Array,
+    *,
+    out: Array | None = None,
+) -> Array:
+    """(softmax(x) - onehot(target)) * g * scale: (..., C); 0 for the samples that are skipped.
+
+    `g` is of the losses' shape, or one number for all; `top` and `total` are what `cross_entropy`
+    returned.
+    """
+    xp = array_module(x)
+    y = x - top[..., None]
+    y -= total[..., None]
+    xp.exp(y, out=y)
+    y -= xp.arange(x.shape[-1]) == target[..., None]
+    y *= (g * scale)[..., None]
+    xp.copyto(y, 0, where=(target < 0)[..., None])
+    return into(y, out)
+
+
+# Differences
+
+
+def compared(*variants: dict[str, Any], low: float = -3.0, high: float = 3.0) -> Samples:
+    """Samples of predictions in [low, high] and targets in [0, 1], in several layouts."""
+
+    def samples(rng: np.random.Generator) -> Iterator[Arguments]:
+        def draw(*shape: int, dtype: str = "f4") -> tuple[Array, Array]:
+            x = rng.uniform(low, high, shape).astype(dtype)
+            return x, rng.uniform(0, 1, shape).astype(dtype)
+
+        for options in variants or ({},):
+            yield arguments(*draw(3, 5, dtype="f8"), **options)
+            yield arguments(*draw(2, 131), **options)
+            yield arguments(*(x[::2, ::-1] for x in draw(6, 7)), **options)
+            yield arguments(*(x.T for x in draw(5, 3, dtype="f8")), **options)
+            yield arguments(*draw(), **options)
+            x, t = draw(4, 5)
+            yield arguments(np.round(x), np.round(t), **options)
+            if options.get("reduction") != "mean":  # there is no mean of nothing to compare
+                yield arguments(*draw(0, 4), **options)
+
+    return samples
+
+
+REDUCTIONS = ({"reduction": "none"}, {"reduction": "sum"}, {"reduction": "mean"})
+
+
+def _difference_cost(x: Array, t: Array, *, reduction: str) -> Cost:
+    """A difference, a square and, in sums, an addition for each element."""
+    written = x.nbytes if reduction == "none" else x.itemsize
+    flops = (2 if reduction == "none" else 3) * x.size
+    return Cost(flops=flops, bytes=x.nbytes + t.nbytes + written)
+
+
+@kernel(samples=compared(*REDUCTIONS), cost=_difference_cost)
+def mse_loss(x: Array, t: Array, *, reduction: str, out: Array | None = None) -> Array:
+    """(x - t)**2, each ("none") or all together ("sum", "mean"); the mean of nothing is NaN."""
+    d = x - t
+    d *= d
+    if reduction == "none":
+        return into(d, out)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        y = d.sum(dtype=np.result_type(d.dtype, np.float32))
+        y = (y / d.dtype.type(d.size) if reduction == "mean" else y).astype(d.dtype)
+    return into(y, out)
+
+
+# Binary cross-entropy
+
+
+@kernel(samples=compared(low=0.0, high=1.0), cost=per_element(8))
+def binary_cross_entropy(p: Array, t: Array, *, out: Array | None = None) -> Array:
+    """-(t * log(p) + (1 - t) * log(1 - p)), the logarithms not below -100."""
+    xp = array_module(p)
+    with np.errstate(divide="ignore"):
+        yes, no = xp.maximum(xp.log(p), -100), xp.maximum(xp.log1p(-p), -100)
+    return xp.negative(t * yes + (1 - t) * no, out=out)
+
+
+def logits(rng: np.random.Generator) -> Iterator[Arguments]:
+    """As `compared`, without and with a weight, of one number or one for each column."""
+    for call in compared()(rng):
+        x, t = call.args
+        yield arguments(x, t, None)
+        yield arguments(x, t, rng.uniform(0.5, 2, x.shape[-1:]).astype(x.dtype))
+
+
+def _logits_cost(x: Array, t: Array, w: Array | None) -> Cost:
+    """An exponential, a logarithm and ten simple operations for each element."""
+    read = x.nbytes + t.nbytes + (0 if w is None else w.nbytes)
+    return Cost(flops=12 * x.size, bytes=read + x.nbytes)
+
+
+@kernel(samples=logits, cost=_logits_cost)
+def binary_cross_entropy_with_logits(
+    x: Array, t: Array, w: Array | None, *, out: Array | None = None
+) -> Array:
+    """w * t * softplus(-x) + (1 - t) * softplus(x): no difference that could cancel.
+
+    softplus(x) = max(x, 0) + log(1 + exp(-|x|)). `w` broadcasts to the others; None is 1.
+    """
+    xp = array_module(x)
+    rest = xp.log1p(xp.exp(-xp.abs(x)))
+    positive = xp.maximum(x, 0)
+    yes = t * (positive - x + rest)
+    return xp.add(yes if w is None else yes * w, (1 - t) * (positive + rest), out=out)
