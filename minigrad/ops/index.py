@@ -26,6 +26,7 @@ class _Here:
 
 
 HERE = _Here()
+_PLAIN = {int, slice, type(None), type(Ellipsis)}  # what an index without arrays is made of
 
 
 # Reading an index
@@ -40,11 +41,12 @@ def parse(index: Any, name: str) -> Index:
     Raises:
         TypeError: for numbers that are neither, and whatever else is no index.
     """
-    parts = index if isinstance(index, tuple) else (index,)
-    found = tuple(_entry(i, name) for i in parts)
-    if any(i is Ellipsis or is_array(i) for i in found):
-        return found
-    return (*found, Ellipsis)
+    found = index if isinstance(index, tuple) else (index,)
+    if not _PLAIN.issuperset(map(type, found)):
+        found = tuple(_entry(i, name) for i in found)
+        if any(map(is_array, found)):
+            return found
+    return found if Ellipsis in found else (*found, Ellipsis)
 
 
 def _entry(i: Any, name: str) -> Any:
@@ -70,6 +72,8 @@ def _entry(i: Any, name: str) -> Any:
 
 def _split(index: Index) -> tuple[Index, tuple[Tensor, ...]]:
     """The pattern of an index, which a rule may close over, and the arrays, which it keeps."""
+    if _PLAIN.issuperset(map(type, index)):
+        return index, ()
     pattern = tuple(HERE if is_array(i) else i for i in index)
     return pattern, tuple(wrap(i) for i in index if is_array(i))
 
@@ -85,13 +89,14 @@ def _look_up(array: Any, index: Index, name: str) -> Any:
 
     Raises:
         IndexError: if the index leaves the array.
+        TypeError, ValueError: if a slice is not made of integers, or its step is 0.
     """
     if not isinstance(array, np.ndarray):
         _check_bounds(array.shape, index, name)
     try:
         return array[index]
-    except IndexError as error:
-        raise IndexError(f"{name}: {error} (shape of the input {array.shape})") from None
+    except (IndexError, TypeError, ValueError) as error:
+        raise type(error)(f"{name}: {error} (shape of the input {array.shape})") from None
 
 
 def _check_bounds(shape: tuple[int, ...], index: Index, name: str) -> None:
@@ -214,6 +219,8 @@ _PICKED = [
         fails(TypeError, "getitem: index arrays hold integers", real(3), real(2)),
         fails(TypeError, "getitem: an index is made of", real(3), "a"),
         fails(TypeError, "getitem: an index is made of", real(3), 1.0),
+        fails(TypeError, "getitem: slice indices must be integers", real(3), slice(0.5)),
+        fails(ValueError, "getitem: slice step cannot be zero", real(3), slice(0, 1, 0)),
     ],
 )
 def getitem(x: TensorLike, index: Any) -> Tensor:

@@ -126,14 +126,14 @@ def stack(tensors: Sequence[TensorLike], dim: int = 0) -> Tensor:
         fails(TypeError, "split: split_size must be integers", real(4), 1.5),
     ],
 )
-def split(x: TensorLike, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+def split(x: TensorLike, split_size: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """Views of consecutive parts along `dim`: of one length, the last may be shorter, or as listed.
 
     Raises:
         ValueError: if the length is not positive, or a list does not sum to the dimension's.
     """
     x = as_tensor(x)
-    axis, size = _split_axis(x, dim, "split"), split_size_or_sections
+    axis, size = _split_axis(x, dim, "split"), split_size
     n = x.shape[axis]
     if isinstance(size, (list, tuple)):
         sections = sizes_of((size,), "split", "sections")

@@ -160,10 +160,10 @@ def dot(input: TensorLike, other: TensorLike) -> Tensor:
     kind="bilinear",
     errors=[fails(ValueError, "outer: input wants 1 dimension,", real(3, 1), real(3))],
 )
-def outer(input: TensorLike, vec2: TensorLike) -> Tensor:
+def outer(input: TensorLike, other: TensorLike) -> Tensor:
     """All products of an element of one vector and one of the other: (M,) and (N,) give (M, N)."""
-    a, b = operands(input, vec2, "outer")
-    _check_dims("outer", (a, "input", 1), (b, "vec2", 1))
+    a, b = operands(input, other, "outer")
+    _check_dims("outer", (a, "input", 1), (b, "other", 1))
     return matmul(reshape(a, -1, 1), reshape(b, 1, -1))
 
 
