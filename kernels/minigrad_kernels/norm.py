@@ -133,7 +133,7 @@ def batch_norm_gradient_samples(rng: np.random.Generator) -> Iterator[Arguments]
     for x in images(rng):
         g = rng.normal(size=x.shape).astype(x.dtype)
         mean, var = _statistics(x, _channel_axes(x))
-        weight = rng.normal(size=x.shape[1]).astype(x.dtype)
+        weight = rng.normal(size=(x.shape[1],)).astype(x.dtype)
         yield arguments(g, x, weight, mean, var, eps=1e-5)
         yield arguments(g, x, None, mean, var, eps=1e-5)
 
@@ -231,7 +231,7 @@ def layer_norm_gradient_samples(rng: np.random.Generator) -> Iterator[Arguments]
     for x in rows(rng):
         g = rng.normal(size=x.shape).astype(x.dtype)
         mean, var = _statistics(x, (-1,))
-        weight = rng.normal(size=x.shape[-1]).astype(x.dtype)
+        weight = rng.normal(size=(x.shape[-1],)).astype(x.dtype)
         yield arguments(g, x, weight, mean, var, eps=1e-5)
         yield arguments(g, x, None, mean, var, eps=1e-5)
 
