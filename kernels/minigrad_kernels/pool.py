@@ -28,6 +28,7 @@ _GEOMETRIES: list[tuple[Any, ...]] = [
     ((3, 5), (5, 5), (3, 3), (3, 3), (1, 1), (1, 1), True),
     ((0, 2), (4, 4), (2, 2), (2, 2), (0, 0), (1, 1), False),
     ((1, 1), (8, 8), (1, 1), (3, 2), (0, 0), (1, 1), True),
+    ((1, 2), (2, 5), (3, 4), (2, 3), (0, 1), (1, 1), True),
     ((2, 70), (10, 10), (2, 2), (2, 2), (0, 0), (1, 1), False),
 ]
 
@@ -247,15 +248,13 @@ def _divided(
 def _mean_samples(rng: np.random.Generator) -> Iterator[tuple[Array, Array, dict[str, Any]]]:
     for i, (x, g, options, more) in enumerate(_draws(rng)):
         if more["dilation"] == (1, 1):
-            divisor = 5 if i % 5 == 4 else None
-            yield x, g, {**options, "count_include_pad": i % 2 == 0, "divisor_override": divisor}
+            counting = {"count_include_pad": i % 4 < 2, "divisor_override": 5 if i == 2 else None}
+            yield x, g, {**options, "ceil_mode": more["ceil_mode"], **counting}
 
 
 def _avg_samples(rng: np.random.Generator) -> Iterator[Arguments]:
-    for x, g, options in _mean_samples(rng):
-        windows = {k: options[k] for k in ("kernel_size", "stride", "padding")}
-        floor = _output_size(x.shape[2:], **windows, dilation=(1, 1), ceil_mode=False)
-        yield arguments(x, ceil_mode=g.shape[2:] != floor, **options)
+    for x, _, options in _mean_samples(rng):
+        yield arguments(x, **options)
 
 
 def _avg_gradient_samples(rng: np.random.Generator) -> Iterator[Arguments]:
@@ -319,6 +318,7 @@ def avg_pool2d_gradient(
     kernel_size: Pair,
     stride: Pair,
     padding: Pair,
+    ceil_mode: bool,
     count_include_pad: bool,
     divisor_override: int | None,
     out: Array | None = None,
@@ -328,14 +328,11 @@ def avg_pool2d_gradient(
     Raises:
         ValueError: if the windows on such images are not as many as in g.
     """
-    sizes = [
-        _output_size(input_size, kernel_size, stride, padding, (1, 1), mode)
-        for mode in (False, True)
-    ]
-    if g.shape[2:] not in sizes:
+    outputs = _output_size(input_size, kernel_size, stride, padding, (1, 1), ceil_mode)
+    if g.shape[2:] != outputs:
         raise ValueError(
             f"avg_pool2d_gradient: g {g.shape} does not fit images of {input_size}: their windows "
-            f"are {sizes[0]}, or {sizes[1]} with ceil_mode"
+            f"are {outputs}"
         )
     sums = _divided(
         g.astype(summing_type(g)),

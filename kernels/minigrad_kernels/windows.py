@@ -39,16 +39,21 @@ def pooled_length(
 ) -> int:
     """How many windows pooling places along one dimension, which is padded at both ends.
 
-    With `ceil_mode` the last window may overhang the end, but it begins on the input or before it.
+    With `ceil_mode` the last window may overhang the padded end, but it never begins beyond the
+    input.
 
     Raises:
         ValueError: if not even one fits.
     """
-    windows = output_length(size, kernel, stride, (padding, padding), dilation)
-    if ceil_mode:
-        rest = (size + 2 * padding - dilation * (kernel - 1) - 1) % stride
-        if rest and windows * stride - padding < size:
-            windows += 1
+    extent = dilation * (kernel - 1) + 1
+    room = size + 2 * padding - extent
+    windows = (room + (stride - 1 if ceil_mode else 0)) // stride + 1
+    if ceil_mode and (windows - 1) * stride - padding >= size:
+        windows -= 1
+    if windows < 1:
+        raise ValueError(
+            f"a window of {extent} elements is larger than the padded input of {size + 2 * padding}"
+        )
     return windows
 
 

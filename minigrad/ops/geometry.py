@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from minigrad_kernels.windows import Padding, output_length
+from minigrad_kernels.windows import Padding, output_length, pooled_length
 
 from ..tensor import Tensor
 
@@ -178,23 +178,17 @@ def convolved_size(operation: str, size: Pair, kernel_size: Pair, options: Optio
 # Pooling
 
 
-def pooling_options(
-    operation: str, kernel_size: Any, stride: Any, padding: Any, dilation: Any
-) -> Options:
+def pooling_options(operation: str, kernel_size: Any, stride: Any, padding: Any) -> Options:
     """Check the geometry; the stride is the kernel's size where it is not given.
 
     Raises:
         ValueError, TypeError: for what is not possible.
     """
     size = pair(kernel_size, operation, "kernel_size", 1)
-    spread = pair(dilation, operation, "dilation", 1)
     border = pair(padding, operation, "padding", 0)
-    for k, d, p in zip(size, spread, border, strict=True):
-        extent = d * (k - 1) + 1
-        if p > extent // 2:
-            raise ValueError(
-                f"{operation}: padding {p} is more than half of the window's length {extent}"
-            )
+    for k, p in zip(size, border, strict=True):
+        if p > k // 2:
+            raise ValueError(f"{operation}: padding {p} is more than half of the kernel's {k}")
     return {
         "kernel_size": size,
         "stride": size if stride is None or stride == () else pair(stride, operation, "stride", 1),
@@ -202,14 +196,17 @@ def pooling_options(
     }
 
 
-def check_pooling(operation: str, x: Tensor, options: Options, dilation: Pair) -> None:
-    """Refuse windows that are larger than the padded image, or that hold nothing of the image.
+def check_pooling(
+    operation: str, size: Pair, options: Options, dilation: Pair, ceil_mode: bool
+) -> Pair:
+    """Rows and columns of windows on images of `size`.
 
     Raises:
-        ValueError: accordingly.
+        ValueError: if windows are larger than the padded image, or hold nothing of the image.
     """
-    for size, k, s, p, d in zip(
-        x.shape[-2:],
+    windows = []
+    for n, k, s, p, d in zip(
+        size,
         options["kernel_size"],
         options["stride"],
         options["padding"],
@@ -217,13 +214,14 @@ def check_pooling(operation: str, x: Tensor, options: Options, dilation: Pair) -
         strict=True,
     ):
         with named(operation):
-            output_length(size, k, s, (p, p), d)
-        # A window that begins at -b, in the padding, first meets the image at element (-b) mod d.
-        if any(-b % d >= size for b in range(p, 0, -s)):
+            windows.append(pooled_length(n, k, s, p, d, ceil_mode))
+        # A window that begins at -b, in the padding, first leaves it on element (-b) mod d.
+        if any(-b % d >= n for b in range(p, max(0, p - windows[-1] * s), -s)):
             raise ValueError(
-                f"{operation}: with dilation {d} and padding {p}, a window on {size} elements "
-                "holds nothing but padding"
+                f"{operation}: with dilation {d} and padding {p}, a window on {n} elements holds "
+                "nothing but padding"
             )
+    return windows[0], windows[1]
 
 
 def check_batch(operation: str, x: Tensor, argument: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import minigrad_kernels as kernels
-from minigrad_kernels.windows import pooled_length
 
 from ..tensor import Tensor, TensorLike, as_tensor, record
 from .geometry import (
@@ -14,7 +13,6 @@ from .geometry import (
     check_batch,
     check_images,
     check_pooling,
-    named,
     pair,
     pooling_options,
 )
@@ -57,7 +55,7 @@ def avg_pool2d(
         input: (N, C, H, W), or (C, H, W) for one image.
         kernel_size: rows and columns of a window.
         stride: rows and columns from one window to the next; None: as many as it has.
-        padding: rows and columns of zeros added at both ends, at most half of a window's.
+        padding: rows and columns of zeros added at both ends, at most half of the kernel's.
         ceil_mode: whether a last window may overhang the end. It never begins beyond the input, and
             what overhangs the padding does not count.
         count_include_pad: whether the padding's zeros count as elements.
@@ -73,11 +71,11 @@ def avg_pool2d(
     x = as_tensor(input)
     check_images(x, "avg_pool2d")
     options = _averaging(
-        "avg_pool2d", kernel_size, stride, padding, count_include_pad, divisor_override
+        "avg_pool2d", kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
     )
-    check_pooling("avg_pool2d", x, options, (1, 1))
+    check_pooling("avg_pool2d", x.shape[-2:], options, (1, 1), options["ceil_mode"])
     images = x if x.ndim == 4 else x[None]
-    y = _averaged(images, options, bool(ceil_mode))
+    y = _averaged(images, options)
     return y if x.ndim == 4 else y[0]
 
 
@@ -86,10 +84,12 @@ def _averaging(
     kernel_size: Any,
     stride: Any,
     padding: Any,
+    ceil_mode: Any,
     count_include_pad: Any,
     divisor_override: Any,
 ) -> Options:
-    options = pooling_options(operation, kernel_size, stride, padding, 1)
+    options = pooling_options(operation, kernel_size, stride, padding)
+    options["ceil_mode"] = bool(ceil_mode)
     options["count_include_pad"] = bool(count_include_pad)
     if divisor_override is not None:
         divisor_override = pair(divisor_override, operation, "divisor_override", -(2**63))[0]
@@ -99,30 +99,30 @@ def _averaging(
     return options
 
 
-def _averaged(x: Any, options: Options, ceil_mode: bool) -> Tensor:
+def _averaged(x: Any, options: Options) -> Tensor:
     x = as_tensor(x)
     size = x.shape[2:]
-    y = kernels.avg_pool2d(x.data, ceil_mode=ceil_mode, **options)
-    return record(avg_pool2d, y, (x, lambda g: _averaged_back(g, size, options, ceil_mode), None))
+    y = kernels.avg_pool2d(x.data, **options)
+    return record(avg_pool2d, y, (x, lambda g: _averaged_back(g, size, options), None))
 
 
-def _averaged_back(g: Any, input_size: Pair, options: Options, ceil_mode: bool) -> Tensor:
+def _averaged_back(g: Any, input_size: Pair, options: Options) -> Tensor:
     g = as_tensor(g)
     gx = kernels.avg_pool2d_gradient(g.data, input_size=input_size, **options)
-    return record(avg_pool2d_gradient, gx, (g, lambda x: _averaged(x, options, ceil_mode), None))
+    return record(avg_pool2d_gradient, gx, (g, lambda x: _averaged(x, options), None))
 
 
 @differentiable(
     [
         sample(real(2, 2, 2, 2), 4, 2),
         sample(real(1, 2, 3, 5), (5, 4), (3, 2), stride=(2, 1), padding=1),
-        sample(real(1, 1, 3, 3), (6, 6), 3, 2, 1, False),
-        sample(real(1, 1, 4, 3), (6, 4), 3, 2, 1, True, 7),
+        sample(real(1, 1, 3, 3), (6, 6), 3, 2, 1, False, False),
+        sample(real(1, 1, 4, 3), (6, 4), 3, 2, 1, True, True, 7),
     ],
     kind="linear",
     errors=[
         fails(ValueError, "wants 4 dimensions", real(2, 2, 2), 4, 2),
-        fails(ValueError, "their windows are", real(1, 1, 3, 3), 4, 2),
+        fails(ValueError, "but on images of", real(1, 1, 3, 3), 4, 2),
         fails(ValueError, "input_size must be", real(1, 1, 2, 2), 0, 2),
         fails(ValueError, "larger than the padded", real(1, 1, 1, 1), 2, 5),
         fails(TypeError, "floating-point", integers(1, 1, 2, 2, high=9), 4, 2),
@@ -134,6 +134,7 @@ def avg_pool2d_gradient(
     kernel_size: Any,
     stride: Any = None,
     padding: Any = 0,
+    ceil_mode: bool = False,
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> Tensor:
@@ -149,21 +150,15 @@ def avg_pool2d_gradient(
     g = as_tensor(g)
     check_batch(name, g, "g")
     size = pair(input_size, name, "input_size", 1)
-    options = _averaging(name, kernel_size, stride, padding, count_include_pad, divisor_override)
-    along = [
-        (*numbers, 1)
-        for numbers in zip(
-            size, options["kernel_size"], options["stride"], options["padding"], strict=True
-        )
-    ]
-    with named(name):
-        floor, ceil = (tuple(pooled_length(*a, mode) for a in along) for mode in (False, True))
-    if g.shape[2:] not in (floor, ceil):
+    options = _averaging(
+        name, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
+    )
+    windows = check_pooling(name, size, options, (1, 1), options["ceil_mode"])
+    if g.shape[2:] != windows:
         raise ValueError(
-            f"{name}: g has shape {g.shape}, but on images of {size} their windows are {floor}, or "
-            f"{ceil} with ceil_mode"
+            f"{name}: g has shape {g.shape}, but on images of {size} there are {windows} windows"
         )
-    return _averaged_back(g, size, options, g.shape[2:] != floor)
+    return _averaged_back(g, size, options)
 
 
 @differentiable(

@@ -16,6 +16,7 @@ from .registry import differentiable, fails, integers, real, sample, separated
         sample(separated(2, 2, 4, 4), 2),
         sample(separated(1, 2, 5, 4), (3, 2), stride=(2, 1), padding=1, ceil_mode=True),
         sample(separated(1, 6, 5), 2, 1, 0, (2, 3)),
+        sample(separated(1, 2, 3), 3, ceil_mode=True),
         sample(separated(0, 1, 4, 4), 2),
     ],
     kind="piecewise",
@@ -31,7 +32,7 @@ from .registry import differentiable, fails, integers, real, sample, separated
         fails(ValueError, "more than half", real(1, 4, 4), 2, padding=2),
         fails(ValueError, "dilation must be", real(1, 4, 4), 2, dilation=0),
         fails(ValueError, "larger than the padded", real(1, 4, 4), 5),
-        fails(ValueError, "nothing but padding", real(1, 1, 5), (2, 1), 1, (2, 0), (4, 1)),
+        fails(ValueError, "nothing but padding", real(1, 1, 5), (2, 1), 1, (1, 0), (2, 1)),
     ],
 )
 def max_pool2d(
@@ -52,7 +53,7 @@ def max_pool2d(
         input: (N, C, H, W), or (C, H, W) for one image.
         kernel_size: rows and columns of a window.
         stride: rows and columns from one window to the next; None: as many as it has.
-        padding: rows and columns added at both ends, at most half of a window's.
+        padding: rows and columns added at both ends, at most half of the kernel's.
         dilation: rows and columns from one element of a window to the next.
         ceil_mode: whether a last window may overhang the end. It never begins beyond the input.
         return_indices: whether to return a pair, the second of which says where in the H * W pixels
@@ -69,8 +70,8 @@ def max_pool2d(
     x = as_tensor(input)
     check_images(x, "max_pool2d")
     spread = pair(dilation, "max_pool2d", "dilation", 1)
-    options = pooling_options("max_pool2d", kernel_size, stride, padding, dilation)
-    check_pooling("max_pool2d", x, options, spread)
+    options = pooling_options("max_pool2d", kernel_size, stride, padding)
+    check_pooling("max_pool2d", x.shape[-2:], options, spread, bool(ceil_mode))
     images = x if x.ndim == 4 else x[None]
     values, indices = kernels.max_pool2d(
         images.data, **options, dilation=spread, ceil_mode=bool(ceil_mode)
