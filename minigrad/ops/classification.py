@@ -265,9 +265,11 @@ def _classes_rule(g: Any, x: Any, t: Any, scale: Any, top: Any, log_total: Any) 
     """(softmax(x) - onehot(t)) * g * scale."""
     if g.__class__ is not Tensor:
         return kernels.cross_entropy_gradient(g, x, t, scale, top, log_total)
+    skipped = t.data < 0
+    share = unsqueeze(g * where(wrap(skipped), 0.0, scale), -1)
     classes = kernels.array_module(t.data).arange(x.shape[-1])
     difference = softmax(x, -1) - wrap(classes == t.data[..., None])
-    return where(wrap(t.data[..., None] < 0), 0.0, difference * unsqueeze(g * scale, -1))
+    return where(wrap(skipped[..., None]), 0.0, difference * share)
 
 
 def _smoothed(x: Tensor, t: Any, w: Any, scale: Any, plain: Any, smoothing: float) -> Tensor:

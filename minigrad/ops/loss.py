@@ -203,7 +203,7 @@ def _bent(d: Tensor, delta: float) -> Tensor:
 
 # Divergences of probabilities
 
-UNIT = real(3, 2, low=0.1, high=0.9)
+UNIT = real(3, 2, low=0.35, high=0.65)
 
 
 @differentiable(
