@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .strategies import Draw, Shape, broadcastable, st
+from .strategies import Draw, Shape, st
 
 UNARY = ("sin", "tanh", "neg")  # none of them grows, so that no depth overflows
 REDUCING = ("sum", "sum_last")
@@ -54,16 +54,18 @@ class Program:
 
 
 @st.composite
-def programs(draw: Draw, max_ops: int = 8, max_inputs: int = 3) -> Program:
+def programs(draw: Draw, max_ops: int = 8, max_inputs: int = 3, min_ops: int = 1) -> Program:
     """Random graphs: shared values, one value used twice by one step, broadcasting, reductions."""
-    inputs = draw(broadcastable(draw(st.integers(1, max_inputs)), max_dims=2, max_side=3))
+    n = draw(st.integers(1, 3))
+    kinds = st.sampled_from([(), (n,), (1, n), (n, 1), (n, n)])  # all fit, many can be multiplied
+    inputs = tuple(draw(st.lists(kinds, min_size=1, max_size=max_inputs)))
     shapes = list(inputs)
     steps: list[Step] = []
-    for _ in range(draw(st.integers(1, max_ops))):
+    for _ in range(draw(st.integers(min_ops, max_ops))):
         i = draw(st.integers(0, len(shapes) - 1))
         partners = {name: _partners(name, shapes, i) for name in (*BINARY, "matmul")}
-        binary = [name for name, found in partners.items() if found]
-        name = draw(st.sampled_from([*UNARY, *REDUCING, *binary]))
+        binary = [name for name, found in partners.items() if found]  # most of the time these
+        name = draw(st.sampled_from([*binary, *binary, *UNARY, *REDUCING]))
         others = (draw(st.sampled_from(partners[name])),) if name in partners else ()
         steps.append(Step(name, (i, *others)))
         shapes.append(_result_shape(name, *(shapes[k] for k in (i, *others))))

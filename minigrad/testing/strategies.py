@@ -79,9 +79,12 @@ def arrays(
 def separated(
     draw: Draw, shape: Shape, low: float = -2.0, high: float = 2.0, dtype: Any = np.float64
 ) -> np.ndarray:
-    """A shuffled grid: no two numbers are close, and none is close to the middle of the range."""
+    """A shuffled grid: no two numbers are close, and none is close to the middle of the range.
+
+    They lie at the golden section of each cell of the grid, which misses round numbers too.
+    """
     n = int(np.prod(shape))
-    grid = low + (high - low) * (np.arange(n) + 0.3) / max(n, 1)
+    grid = low + (high - low) * (np.arange(n) + 0.381966) / max(n, 1)
     return draw(_generators()).permutation(grid).reshape(shape).astype(dtype)
 
 
