@@ -40,8 +40,8 @@ class Drawn:
             return rng.integers(0, 2, self.shape).astype(bool)
         if self.how == "separated":
             n = int(np.prod(self.shape))
-            # Not in the middle of each cell, which would hit 0 and other round numbers.
-            grid = self.low + (self.high - self.low) * (np.arange(n) + 0.3) / max(n, 1)
+            # The golden section of each cell; its middle would hit 0 and other round numbers.
+            grid = self.low + (self.high - self.low) * (np.arange(n) + 0.381966) / max(n, 1)
             return rng.permutation(grid).reshape(self.shape)
         return rng.uniform(self.low, self.high, self.shape)
 
