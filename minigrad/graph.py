@@ -334,6 +334,8 @@ def propagate(
                 _tell("called", node, parent, rule, c)
             if parent in pending:
                 contribution, c = c, pending[parent] + c
+                if c.__class__ is not ndarray:  # NumPy gives a number for 0-dimensional arrays
+                    c = settle(c)
                 pending[parent] = c
                 if watched:
                     _tell("added", parent, contribution, c)
