@@ -90,8 +90,9 @@ class Optimizer:
 
     def check(self, options: dict[str, Any]) -> None:
         """Refuse options that make no sense. A subclass extends it."""
-        self.check_number(options, "lr")
-        self.check_number(options, "weight_decay")
+        for key in ("lr", "weight_decay"):
+            if key in options:
+                self.check_number(options, key)
 
     def update(self, p: Tensor, state: dict[str, Any], options: dict[str, Any]) -> None:
         """Change the array of one parameter, which has a gradient, and its state, in place."""

@@ -1,0 +1,159 @@
+"""Batch and layer norm: values, running statistics, extremes. Gradients are tested centrally."""
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad import ops
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(41)
+
+
+def batch_norm_by_hand(x, w, b, eps):
+    """One channel after the other, in float64; also the mean and both variances of each."""
+    y = np.empty(x.shape)
+    statistics = []
+    for c in range(x.shape[1]):
+        values = [float(v) for v in x[:, c].ravel()]
+        n = len(values)
+        mean = sum(values) / n
+        squares = sum((v - mean) ** 2 for v in values)
+        y[:, c] = (x[:, c] - mean) / np.sqrt(squares / n + eps) * w[c] + b[c]
+        statistics.append((mean, squares / n, squares / (n - 1)))
+    return y, np.array(statistics).T
+
+
+def layer_norm_by_hand(x, dims, w, b, eps):
+    y = np.empty(x.shape)
+    for index in np.ndindex(x.shape[:-dims]):
+        row = x[index]
+        mean = row.sum() / row.size
+        variance = ((row - mean) ** 2).sum() / row.size
+        y[index] = (row - mean) / np.sqrt(variance + eps) * w + b
+    return y
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (4, 3, 6), (2, 3, 4, 5), (2, 1, 1, 1), (2, 2, 2, 1, 3)])
+def test_batch_norm_in_training(rng, shape):
+    x = rng.normal(size=shape) * 3 + 2
+    w, b, running_mean, running_var = rng.uniform(0.5, 2, size=(4, shape[1]))
+    wanted, (mean, _, unbiased) = batch_norm_by_hand(x, w, b, 1e-3)
+    m, v = mg.tensor(running_mean), mg.tensor(running_var)
+    y = ops.batch_norm(x, m, v, w, b, training=True, momentum=0.3, eps=1e-3)
+    np.testing.assert_allclose(y.numpy(), wanted, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(m.numpy(), 0.7 * running_mean + 0.3 * mean, rtol=1e-13)
+    np.testing.assert_allclose(v.numpy(), 0.7 * running_var + 0.3 * unbiased, rtol=1e-13)
+
+
+def test_batch_norm_in_evaluation(rng):
+    x = rng.normal(size=(2, 3, 4, 5))
+    w, b, m, v = rng.uniform(0.5, 2, size=(4, 3))
+    wanted = np.empty(x.shape)
+    for c in range(3):
+        wanted[:, c] = (x[:, c] - m[c]) / np.sqrt(v[c] + 1e-5) * w[c] + b[c]
+    mean, var = mg.tensor(m), mg.tensor(v)
+    np.testing.assert_allclose(ops.batch_norm(x, mean, var, w, b).numpy(), wanted, rtol=1e-12)
+    assert mean.tolist() == m.tolist() and var.tolist() == v.tolist()
+    plain = ops.batch_norm(x, mean, var).numpy()
+    np.testing.assert_allclose(plain * w[:, None, None] + b[:, None, None], wanted, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dims"), [((5, 3), 1), ((4, 3, 6), 2), ((2, 3, 4), 3), ((7,), 1)]
+)
+def test_layer_norm(rng, shape, dims):
+    x = rng.normal(size=shape) * 3 + 2
+    w, b = rng.normal(size=(2, *shape[-dims:]))
+    wanted = layer_norm_by_hand(x, dims, w, b, 1e-3)
+    y = ops.layer_norm(x, shape[-dims:], w, b, 1e-3)
+    np.testing.assert_allclose(y.numpy(), wanted, rtol=1e-12, atol=1e-13)
+    wanted = layer_norm_by_hand(x, dims, 1, 0, 1e-5)
+    np.testing.assert_allclose(ops.layer_norm(x, shape[-dims:]).numpy(), wanted, rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_small_types_far_from_zero(rng, dtype):
+    """The mean is subtracted before squares are summed: a large mean costs no accuracy."""
+    x = (rng.normal(size=(16, 3, 8)) + 200).astype(dtype)
+    wanted, _ = batch_norm_by_hand(x.astype(np.float64), np.ones(3), np.zeros(3), 1e-5)
+    y = ops.batch_norm(x, None, None, training=True).numpy()
+    assert y.dtype == dtype
+    # float16: the result, below 4, is rounded by 2**-10 at worst. float32: the mean, near 200, is
+    # off by some 2**-17, and more in units of a deviation below 1; squaring first would lose 2e-3.
+    atol = {np.float16: 2e-3, np.float32: 1e-4}[dtype]
+    np.testing.assert_allclose(y, wanted, rtol=0, atol=atol)
+    wanted = layer_norm_by_hand(x.astype(np.float64), 1, 1, 0, 1e-5)
+    y = ops.layer_norm(x, 8).numpy()
+    assert y.dtype == dtype
+    np.testing.assert_allclose(y, wanted, rtol=0, atol=atol)
+
+
+def test_running_variance_much_smaller_than_eps():
+    """It is not recovered from 1 / sqrt(var + eps), which would lose it."""
+    x = np.array([[1.0], [1.0001]], np.float32)
+    m, v = mg.zeros(1), mg.zeros(1)
+    ops.batch_norm(x, m, v, training=True, momentum=1.0)
+    wanted = np.var(x.astype(np.float64), ddof=1)
+    np.testing.assert_allclose(v.numpy(), wanted, rtol=2e-3)  # x itself is rounded to 6e-8 of 1e-4
+
+
+def test_constant_groups_give_the_bias():
+    b = mg.tensor([7.0, 8.0])
+    y = ops.batch_norm(mg.ones(3, 2), None, None, None, b, training=True)
+    assert y.tolist() == [[7.0, 8.0]] * 3
+    assert ops.layer_norm(mg.ones(3, 2), 2, None, b).tolist() == [[7.0, 8.0]] * 3
+
+
+def test_a_constant_group_without_eps_is_not_a_number_and_warns_nobody():
+    assert np.isnan(ops.batch_norm(mg.ones(3, 1), None, None, training=True, eps=0).numpy()).all()
+    assert np.isnan(ops.layer_norm(mg.ones(1, 3), 3, eps=0).numpy()).all()
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "options"),
+    [
+        (ValueError, "weight has shape", {"weight": mg.ones(3)}),
+        (TypeError, "weight is float64", {"weight": np.ones(2)}),
+        (ValueError, "momentum", {"momentum": 1.5}),
+        (ValueError, "eps", {"eps": float("nan")}),
+        (ValueError, "running_var has shape", {"running_var": mg.ones(5)}),
+        (ValueError, "running_var is not", {"running_var": mg.tensor([1, 1])}),
+    ],
+)
+def test_refused_input_leaves_the_running_statistics(error, words, options):
+    m = mg.zeros(2)
+    options = {"running_mean": m, "running_var": mg.ones(2), **options}
+    with pytest.raises(error, match=words):
+        ops.batch_norm(mg.tensor([[1.0, 2.0], [3.0, 5.0]]), training=True, **options)
+    assert m.tolist() == [0, 0]
+
+
+def test_a_read_only_running_statistic_is_refused_before_the_other_changes():
+    m, v = mg.zeros(2), mg.ones(1).expand(2)
+    v.data.flags.writeable = False
+    with pytest.raises(ValueError, match="running_var is not"):
+        ops.batch_norm(mg.tensor([[1.0, 2.0], [3.0, 5.0]]), m, v, training=True)
+    assert m.tolist() == [0, 0]
+
+
+def test_training_between_an_evaluation_and_its_backward():
+    """The running statistics of the evaluation are remembered, not those of the backward pass."""
+    x = mg.tensor([[1.0, 2.0], [3.0, 5.0]], requires_grad=True)
+    w = mg.ones(2, requires_grad=True)
+    m, v = mg.zeros(2), mg.ones(2)
+    y = ops.batch_norm(x, m, v, w, eps=0)
+    ops.batch_norm(x.detach(), m, v, training=True)
+    y.backward(mg.ones(2, 2))
+    assert x.grad.tolist() == [[1, 1], [1, 1]] and w.grad.tolist() == [4, 7]
+
+
+def test_a_change_of_the_input_before_backward_is_noticed():
+    x = mg.tensor([[1.0, 2.0], [3.0, 5.0]])
+    w = mg.ones(2, requires_grad=True)
+    y = ops.batch_norm(x, None, None, w, training=True)
+    x += 1
+    with pytest.raises(RuntimeError, match="batch_norm .* changed in place"):
+        y.backward(mg.ones(2, 2))
