@@ -47,6 +47,14 @@ def indices(draw):
     return shape, tuple(entries)
 
 
+def pick(x, index):
+    """x[index] with the integers beside arrays taken first, where NumPy takes them for arrays."""
+    if isinstance(index, tuple) and any(isinstance(i, (list, np.ndarray)) for i in index):
+        first = [i if isinstance(i, int) else slice(None) for i in index if i is not None]
+        x, index = x[tuple(first)], tuple(i for i in index if not isinstance(i, int))
+    return np.asarray(x[index])
+
+
 def tensors_in(index):
     """The same index with tensors for its arrays."""
     if isinstance(index, tuple):
@@ -60,13 +68,13 @@ def test_getitem_and_its_gradient(case):
     x = numbered(shape)
     t = mg.tensor(x, requires_grad=True)
     y = t[tensors_in(index)]
-    expected = np.asarray(x[index])
+    expected = pick(x, index)
     np.testing.assert_array_equal(y.data, expected)
     assert y.shape == expected.shape
     g = np.random.default_rng(0).normal(size=y.shape)
     y.backward(mg.from_numpy(g))
     total = np.zeros(shape)
-    np.add.at(total, index, g)
+    np.add.at(total.reshape(-1), expected.astype(int), g)  # an element is its own number
     np.testing.assert_allclose(t.grad.data, total, rtol=0, atol=1e-14)
 
 
@@ -74,14 +82,15 @@ def test_getitem_and_its_gradient(case):
 def test_setitem_and_its_gradients(case, one_value):
     shape, index = case
     x = numbered(shape)
-    value = -np.arange(1.0, np.asarray(x[index]).size + 1).reshape(np.asarray(x[index]).shape)
+    places = pick(x, index).astype(int)  # an element is its own number
+    value = -np.arange(1.0, places.size + 1).reshape(places.shape)
     if one_value:
         value = np.array(-1.0)
     leaf, v = mg.tensor(x, requires_grad=True), mg.tensor(value, requires_grad=True)
     t = leaf * 1.0
     t[tensors_in(index)] = v
     expected = x.copy()
-    expected[index] = value
+    expected.reshape(-1)[places] = value
     np.testing.assert_array_equal(t.data, expected)
     g = np.random.default_rng(0).normal(size=shape)
     t.backward(mg.from_numpy(g))
@@ -98,6 +107,16 @@ def test_the_last_of_several_writes_stays_and_gets_the_gradient():
     assert y.tolist() == [5, 2]
     y.backward(mg.tensor([10.0, 20.0]))
     assert x.grad.tolist() == [0, 20] and v.grad.tolist() == [0, 0, 10]
+
+
+def test_integers_beside_arrays_are_taken_first():
+    x = mg.from_numpy(numbered((2, 3, 4)))
+    for zero in (0, np.int64(0), mg.tensor(0), np.array(0)):
+        assert x[zero, :, [1, 2]].shape == (3, 2)
+        assert x[[1, 0, 1], :, zero].shape == (3, 3)
+        assert np.shares_memory(x[zero].data, x.data)
+    x[1, :, [0, 3]] = np.array([[-1.0], [-2.0], [-3.0]])
+    np.testing.assert_array_equal(x.data[1, :, [0, 3]], [[-1, -2, -3]] * 2)
 
 
 def test_setitem_changes_nothing_when_it_refuses():

@@ -67,7 +67,7 @@ def _entry(i: Any, name: str) -> Any:
         )
     if i.dtype.kind not in "iub":
         raise TypeError(f"{name}: index arrays hold integers or booleans, not {i.dtype}")
-    return i
+    return i if i.ndim or i.dtype.kind == "b" else int(i)
 
 
 def _split(index: Index) -> tuple[Index, tuple[Tensor, ...]]:
@@ -82,6 +82,20 @@ def _join(pattern: Index, arrays: tuple[Any, ...]) -> Index:
     """The index of which `_split` made the pattern and the arrays; these may be tensors by now."""
     found = iter(arrays)
     return tuple(next(found) if i is HERE else i for i in pattern)
+
+
+def _stages(index: Index) -> tuple[Index, Index] | None:
+    """The integers of an index, and the rest of it, where both integers and arrays are in it.
+
+    PyTorch takes the integers first: x[0, :, [1, 2]] is x[0][:, [1, 2]]. NumPy would treat them as
+    arrays, and bring the dimension of the arrays to the front.
+    """
+    if not any(map(is_array, index)) or int not in map(type, index):
+        return None
+    first: list[Any] = []
+    for i in index:
+        first += [i] if i is Ellipsis or type(i) is int else [slice(None)] * _dims_of(i)
+    return tuple(first), tuple(i for i in index if type(i) is not int)
 
 
 def _look_up(array: Any, index: Index, name: str) -> Any:
@@ -201,6 +215,7 @@ _PICKED = [
     sample(real(3), [True, False, True]),
     sample(real(2, 2), [[True, False], [False, False]]),
     sample(real(2, 3), (1, [2, 2, 0])),
+    sample(real(2, 2, 3), (1, None, Ellipsis, [2, 2])),
     sample(real(3, 4), []),
     sample(real(4), integers(2, 3, low=-4, high=4)),
     sample(real(), None),
@@ -226,7 +241,8 @@ _PICKED = [
 def getitem(x: TensorLike, index: Any) -> Tensor:
     """x[index]: integers, slices, None, Ellipsis give a view; integer and boolean arrays a copy.
 
-    An element that is picked several times gets the sum of the gradients.
+    An element that is picked several times gets the sum of the gradients. As in PyTorch, integers
+    beside arrays are taken first: x[0, :, [1, 2]] is x[0][:, [1, 2]].
 
     Raises:
         IndexError: if the index is out of range, or has too many entries.
@@ -237,6 +253,9 @@ def getitem(x: TensorLike, index: Any) -> Tensor:
     """
     x = as_tensor(x)
     index = parse(index, "getitem")
+    stages = _stages(index)
+    if stages:
+        return getitem(getitem(x, stages[0]), stages[1])
     y = _look_up(x.data, index, "getitem")
     pattern, arrays = _split(index)
     shape = x.data.shape
@@ -292,6 +311,7 @@ def getitem_adjoint(x: TensorLike, index: Any, shape: tuple[int, ...]) -> Tensor
         sample(real(3, 4), [1, -2, 0], real(3, 4)),
         sample(real(2, 2), [[True, False], [True, True]], real(3)),
         sample(real(3), [0, 0, 2], real(3)),
+        sample(real(2, 2, 3), (1, slice(None), [0, 2]), real(2, 2)),
         sample(real(3), [], real(0)),
     ],
     kind="linear",
@@ -314,6 +334,9 @@ def setitem(x: TensorLike, index: Any, value: TensorLike) -> Tensor:
     index = parse(index, "setitem")
     if dtypes.category(value.dtype) == 3 != dtypes.category(x.dtype):
         raise TypeError(f"setitem: the value is {value.dtype}, the tensor holds {x.dtype}")
+    stages = _stages(index)
+    if stages:
+        return setitem(x, stages[0], setitem(getitem(x, stages[0]), stages[1], value))
     picked = _look_up(x.data, index, "setitem").shape
     extra = value.ndim - len(picked)
     if extra > 0 and value.shape[:extra] == (1,) * extra:
