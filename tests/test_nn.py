@@ -446,6 +446,12 @@ LOSSES = [
         lambda x, t: np.where(abs(x - t) < 0.5, (x - t) ** 2, abs(x - t) - 0.25).mean(),
     ),
     (
+        nn.HuberLoss(delta=0.5),
+        ROWS,
+        ROWS[::-1],
+        lambda x, t: np.where(abs(x - t) < 0.5, (x - t) ** 2 / 2, 0.5 * abs(x - t) - 0.125).mean(),
+    ),
+    (
         nn.BCELoss(),
         abs(ROWS) / 4,
         ROWS > 0,

@@ -29,6 +29,7 @@ class _Convolution(Module):
         dilation: int | tuple[int, ...] = 1,
         groups: int = 1,
         bias: bool = True,
+        *,
         device: Any = None,
         dtype: Any = None,
     ) -> None:
@@ -157,6 +158,7 @@ class ConvTranspose2d(_Convolution):
         groups: int = 1,
         bias: bool = True,
         dilation: int | tuple[int, int] = 1,
+        *,
         device: Any = None,
         dtype: Any = None,
     ) -> None:

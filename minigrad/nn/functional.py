@@ -1,5 +1,6 @@
 """The operations of networks as functions, under the names of torch.nn.functional."""
 
+from ..create import one_hot as one_hot
 from ..ops import (
     adaptive_avg_pool2d as adaptive_avg_pool2d,
     avg_pool2d as avg_pool2d,
@@ -14,6 +15,7 @@ from ..ops import (
     elu as elu,
     embedding as embedding,
     gelu as gelu,
+    huber_loss as huber_loss,
     kl_div as kl_div,
     l1_loss as l1_loss,
     layer_norm as layer_norm,

@@ -33,7 +33,7 @@ class Linear(Module):
     Raises:
         TypeError, ValueError: if a number of features is not an integer of at least 1.
 
-    >>> from minigrad import nn, ops
+    >>> from minigrad import nn
     >>> nn.Linear(3, 2)([[1.0, 2.0, 3.0]]).shape
     (1, 2)
     """
@@ -95,6 +95,7 @@ class Embedding(Module):
         num_embeddings: int,
         embedding_dim: int,
         padding_idx: int | None = None,
+        *,
         device: Any = None,
         dtype: Any = None,
     ) -> None:

@@ -61,6 +61,18 @@ class SmoothL1Loss(_Loss):
         return F.smooth_l1_loss(input, target, reduction=self.reduction, beta=self.beta)
 
 
+class HuberLoss(_Loss):
+    """d² / 2 where |d| < delta, else delta * (|d| - delta / 2), with d = input - target."""
+
+    def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
+        super().__init__(reduction)
+        self.delta = number("HuberLoss", "delta", delta, 0)
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """Both of one shape."""
+        return F.huber_loss(input, target, reduction=self.reduction, delta=self.delta)
+
+
 class BCELoss(_Loss):
     """-(t log p + (1 - t) log(1 - p)) for probabilities p; logarithms are at least -100."""
 
