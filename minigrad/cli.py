@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("info", help="this machine, the backends, the kernels")
     d = commands.add_parser("demo", help="check gradients, train on digits, write a report")
     d.add_argument("--output", type=Path, default=Path("build/demo"), help="the report's folder")
-    d.add_argument("--epochs", type=_positive, default=12, help="passes over the images (12)")
+    d.add_argument("--epochs", type=_positive, default=10, help="passes over the images (10)")
     d.add_argument("--quick", action="store_true", help="one pass over some images: a smoke test")
     d.add_argument("--no-report", action="store_true", help="train only")
     return p
@@ -66,12 +66,13 @@ def info() -> Iterator[str]:
     yield ""
     kernels = machine.implementations()
     yield f"kernels ({len(kernels)})"
+    width = max((len(name) for name, _ in kernels), default=0)
     for name, by_backend in kernels:
         where = ", ".join(
             backend if names == [backend] else f"{backend} ({', '.join(names)})"
             for backend, names in by_backend.items()
         )
-        yield f"  {name:<28}{where}"
+        yield f"  {name:<{width}}  {where}"
 
 
 def run_demo(options: argparse.Namespace) -> int:

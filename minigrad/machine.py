@@ -165,7 +165,7 @@ def gpu() -> str:
 
 def _numpy_config(section: str) -> dict[str, Any]:
     config: Any = np.show_config(mode="dicts")
-    return (config or {}).get(section, {})
+    return dict((config or {}).get(section, {}))
 
 
 def _output(*command: str) -> str:

@@ -6,6 +6,7 @@ import io
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -118,8 +119,9 @@ def draw_predictions(
         axes = _picture(figure.add_subplot(grid[i // columns, i % columns]))
         axes.imshow(image[0], cmap="gray_r", interpolation="nearest")
         words = f"{s}" if s == t else f"{s}, is {t}"
-        right = {} if s == t else {"color": WRONG}
-        axes.set_title(words, loc="center", fontsize=9, pad=3, **right)
+        title = axes.set_title(words, loc="center", fontsize=9, pad=3)
+        if s != t:
+            title.set_color(WRONG)
 
 
 def _picture(axes: Axes) -> Axes:
@@ -143,11 +145,13 @@ def poster(
     """Curve, filters and predictions in one PNG file on white."""
     with style(ink="#1f2937", faint="#d1d5db"):
         figure = Figure(figsize=(10, 4.1), facecolor="white", layout="constrained")
-        left, right = figure.subfigures(1, 2, width_ratios=(1.15, 1.0), wspace=0.03)
+        parts: Any = figure.subfigures(1, 2, width_ratios=(1.15, 1.0), wspace=0.03)
+        left, right = parts
         axes = left.add_subplot()
         draw_losses(axes, losses, accuracies)
         axes.set_title("loss of every step, test accuracy after every epoch")
-        top, bottom = right.subfigures(2, 1, height_ratios=(1, 1.75))
+        halves = right.subfigures(2, 1, height_ratios=(1, 1.75))
+        top, bottom = halves
         for part, words in ((top, "filters of the first layer"), (bottom, "what it says")):
             part.suptitle(words, fontsize=11, x=0.02, ha="left")
         draw_filters(top, top.add_gridspec()[0], weights, 8)

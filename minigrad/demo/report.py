@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jinja2
+import numpy as np
+from markupsafe import Markup
 
 from .. import machine
 from . import figures
@@ -42,9 +44,7 @@ def page(outcome: Outcome) -> str:
             "filters": figures.filters(_first_filters(outcome)),
             "predictions": figures.predictions(outcome.images, outcome.truth, outcome.said),
         }
-        drawn = {
-            name: jinja2.utils.markupsafe.Markup(figures.svg(f)) for name, f in pictures.items()
-        }
+        drawn = {name: Markup(figures.svg(f)) for name, f in pictures.items()}
     slowest = {t.kernel: 0.0 for t in outcome.timings}
     for t in outcome.timings:
         slowest[t.kernel] = max(slowest[t.kernel], t.seconds)
@@ -58,5 +58,5 @@ def page(outcome: Outcome) -> str:
     )
 
 
-def _first_filters(outcome: Outcome) -> figures.np.ndarray:
-    return next(iter(outcome.model.parameters())).detach().numpy()
+def _first_filters(outcome: Outcome) -> np.ndarray:
+    return np.asarray(next(iter(outcome.model.parameters())).detach())

@@ -41,10 +41,15 @@ def calls(rng: np.random.Generator) -> Iterator[tuple[str, Arguments]]:
     def normal(*shape: int) -> np.ndarray:
         return rng.normal(size=shape).astype(np.float32)
 
-    geometry = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
+    geometry: dict[str, Any] = {
+        "stride": (1, 1),
+        "padding": ((1, 1), (1, 1)),
+        "dilation": (1, 1),
+        "groups": 1,
+    }
     yield "matmul", arguments(normal(512, 512), normal(512, 512))
     yield "conv2d", arguments(normal(64, 16, 28, 28), normal(32, 16, 3, 3), **geometry)
-    yield "gelu", arguments(normal(256, 4096))
+    yield "gelu", arguments(normal(256, 4096), approximate="none")
     yield "softmax", arguments(normal(1024, 1000), axis=-1)
 
 

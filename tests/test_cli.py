@@ -1,0 +1,119 @@
+"""The command `minigrad`: its words, its status, the files it writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+import minigrad
+from minigrad import cli, demo, machine
+from minigrad.demo import run as steps, timings
+from minigrad_kernels import BACKENDS, KERNELS
+
+
+def test_info(capsys):
+    assert cli.main(["info"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"minigrad    {minigrad.__version__}\n")
+    for word in (*BACKENDS, *KERNELS, "numpy", "scipy", "numba", "cores", "blas"):
+        assert word in shown
+
+
+def test_a_backend_that_is_not_here_says_why(capsys):
+    missing = [b for b in BACKENDS.values() if not b.available]
+    cli.main(["info"])
+    shown = capsys.readouterr().out
+    for backend in missing:
+        assert f"not here: {backend.reason}" in shown
+    assert len(machine.backends()) == len(BACKENDS)
+
+
+def test_the_machine_survives_json():
+    about = machine.describe(("pytest", "no-such-package"))
+    assert json.loads(json.dumps(about)) == about
+    assert about["cores"] >= 1 and about["processor"]
+    assert "pytest" in about["versions"] and "no-such-package" not in about["versions"]
+
+
+def test_as_a_module():
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    done = subprocess.run(
+        [sys.executable, "-m", "minigrad", "--version"],
+        capture_output=True, text=True, check=True, env=environment,
+    )  # fmt: skip
+    assert done.stdout == f"minigrad {minigrad.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        ([], "COMMAND"),
+        (["fly"], "invalid choice: 'fly'"),
+        (["info", "--loud"], "unrecognized arguments: --loud"),
+        (["demo", "--epochs", "0"], "wants a whole number of at least 1, got '0'"),
+        (["demo", "--epochs", "many"], "got 'many'"),
+    ],
+)
+def test_bad_arguments_end_with_2(argv, words, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(argv)
+    assert end.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_quick_demo_writes_a_report(tmp_path, capsys):
+    assert cli.main(["demo", "--quick", "--output", str(tmp_path / "out")]) == 0
+    report = tmp_path / "out" / "report.html"
+    last = capsys.readouterr().out.strip().splitlines()[-1]
+    assert last.startswith("test accuracy ") and last.endswith(f"report {report}")
+    assert "largest gradient error" in last
+    page = report.read_text(encoding="utf-8")
+    assert page.count("<svg") == 3
+    assert "http" not in page.replace("http://www.w3.org", "").replace(
+        "http://purl.org", ""
+    ).replace("http://creativecommons.org", "").replace(
+        "https://matplotlib.org", ""
+    )  # nothing is loaded from elsewhere
+    assert (tmp_path / "out" / "demo.png").stat().st_size < 200 * 1024
+
+
+def test_demo_without_report_packages(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(steps, "find_spec", lambda name: None)
+    assert cli.main(["demo", "--quick", "--output", str(tmp_path / "out")]) == 0
+    shown = capsys.readouterr().out
+    assert "no report: it needs matplotlib and jinja2 (pip install" in shown
+    assert shown.strip().endswith("no report")
+    assert not (tmp_path / "out").exists()
+
+
+def test_demo_without_images(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    assert cli.main(["demo", "--quick", "--no-report"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("minigrad demo: ") and "scikit-learn" in error
+    assert len(error.splitlines()) == 1
+
+
+def test_the_gradients_of_the_demo_are_right():
+    verdict = steps.check_gradients()
+    assert verdict.ok, verdict
+    assert 0 < steps.largest_error(verdict) < 1e-6
+
+
+def test_a_kernel_that_disagrees_is_not_timed(monkeypatch):
+    monkeypatch.setattr(timings, "calls", lambda rng: iter(list(_calls())))
+    good = KERNELS["softmax"].implementations
+    wrong = timings.Implementation("reference", "wrong", lambda: lambda x, **_: x)
+    monkeypatch.setattr(KERNELS["softmax"], "implementations", [wrong, *good])
+    with pytest.raises(ArithmeticError, match="softmax on reference: wrong differs"):
+        timings.measure(0.0)
+
+
+def _calls():
+    import numpy as np
+
+    yield "softmax", timings.arguments(np.ones((2, 3), np.float32), axis=-1)
