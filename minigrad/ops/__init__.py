@@ -175,7 +175,7 @@ from .mean_pool import (
     avg_pool2d as avg_pool2d,
     avg_pool2d_gradient as avg_pool2d_gradient,
 )
-from .norm import (
+from .layer_norm import (
     layer_norm as layer_norm,
     layer_norm_input_gradient as layer_norm_input_gradient,
     layer_norm_weight_gradient as layer_norm_weight_gradient,
@@ -197,5 +197,4 @@ from .loss import (
     smooth_l1_loss as smooth_l1_loss,
 )
 
-# Last, since the submodule `norm` (of layers) would take the name of the function.
 from .statistics import logsumexp as logsumexp, norm as norm, std as std, var as var

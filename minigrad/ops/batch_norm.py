@@ -1,4 +1,4 @@
-"""Batch normalisation. How it is closed under differentiation is told in `norm.py`."""
+"""Batch normalisation. How it is closed under differentiation is told in `layer_norm.py`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import minigrad_kernels as kernels
 
 from ..tensor import Tensor, TensorLike, as_tensor, record, wrap, write
 from .elementwise import add, mul, sub
-from .norm import check_eps, check_same_shape, checked, curvature, data_of
+from .layer_norm import check_eps, check_same_shape, checked, curvature, data_of
 from .reduce import sum as sum_of
 from .registry import differentiable, fails, positive, real, sample
 from .shape import reshape
