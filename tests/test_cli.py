@@ -10,8 +10,8 @@ import sys
 import pytest
 
 import minigrad
-from minigrad import cli, demo, machine
-from minigrad.demo import run as steps, timings
+from minigrad import cli, machine
+from minigrad.demo import steps, timings
 from minigrad_kernels import BACKENDS, KERNELS
 
 

@@ -1,3 +1,3 @@
 """The demonstration: gradients are checked, a network is trained, kernels are timed, a report."""
 
-from .run import WANTED as WANTED, Missing as Missing, Outcome as Outcome, run as run
+from .steps import WANTED as WANTED, Missing as Missing, Outcome as Outcome, run as run

@@ -14,7 +14,7 @@ from .. import machine
 from . import figures
 
 if TYPE_CHECKING:
-    from .run import Outcome
+    from .steps import Outcome
 
 
 def write(outcome: Outcome, path: Path) -> None:
