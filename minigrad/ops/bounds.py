@@ -35,7 +35,7 @@ def clip(x: TensorLike, min: Any = None, max: Any = None) -> Tensor:
         max: the upper bound, a number or tensor; None is none.
 
     VJP: g to x where it lies between the bounds or on one; to the bound that took its place
-    elsewhere. NaN stays NaN.
+    elsewhere. NaN stays NaN, and gets none.
 
     Raises:
         ValueError: if there is neither bound, or the shapes do not broadcast.
@@ -60,7 +60,7 @@ def _raised(x: TensorLike, low: TensorLike) -> Tensor:
     return record(
         clip,
         y,
-        (x, lambda g, x, low: where(x < low, 0, g), (x, low)),
+        (x, lambda g, x, low: where(x >= low, g, 0), (x, low)),
         (low, lambda g, x, low: where(x < low, g, 0), (x, low)),
     )
 
@@ -71,7 +71,7 @@ def _lowered(x: TensorLike, high: TensorLike) -> Tensor:
     return record(
         clip,
         y,
-        (x, lambda g, x, high: where(x > high, 0, g), (x, high)),
+        (x, lambda g, x, high: where(x <= high, g, 0), (x, high)),
         (high, lambda g, x, high: where(x > high, g, 0), (x, high)),
     )
 

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from minigrad_kernels.arrays import array_module
 
-from ..tensor import Tensor, TensorLike, as_tensor, operands, record, wrap
+from ..tensor import Tensor, TensorLike, as_tensor, operands, record, record_pair, wrap
 from .cast import floating
 from .registry import booleans, differentiable, fails, integers, positive, real, sample, separated
 
@@ -70,7 +70,7 @@ def add(a: TensorLike, b: TensorLike) -> Tensor:
         y = a.data + b.data
     except ValueError:
         misfit("add", a, b)
-    return record(add, y, (a, passed_on, None), (b, passed_on, None))
+    return record_pair(add, y, a, passed_on, None, b, passed_on, None)
 
 
 @differentiable(PAIRS, kind="linear", errors=[MISFIT])
@@ -84,7 +84,7 @@ def sub(a: TensorLike, b: TensorLike) -> Tensor:
         misfit("sub", a, b)
     except TypeError:
         raise TypeError("sub: booleans have no difference; use logical_xor") from None
-    return record(sub, y, (a, passed_on, None), (b, negated, None))
+    return record_pair(sub, y, a, passed_on, None, b, negated, None)
 
 
 @differentiable(PAIRS, kind="bilinear", errors=[MISFIT])
@@ -96,7 +96,7 @@ def mul(a: TensorLike, b: TensorLike) -> Tensor:
         y = a.data * b.data
     except ValueError:
         misfit("mul", a, b)
-    return record(mul, y, (a, scaled, b), (b, scaled, a))
+    return record_pair(mul, y, a, scaled, b, b, scaled, a)
 
 
 @differentiable(

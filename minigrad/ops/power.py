@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 from .. import dtypes
@@ -20,9 +19,9 @@ def _base_gradient(g: Any, a: Any, b: Any) -> Any:
     return g * b * pow(where((a == 0) & (b == 0), 1, a), b - 1)
 
 
-def _exponent_gradient(g: Any, a: Any, y: Any) -> Any:
-    """g * a**b * log(a), which tends to 0 with a."""
-    return g * y * log(where(a == 0, 1, a))
+def _exponent_gradient(g: Any, a: Any, b: Any, y: Any) -> Any:
+    """g * a**b * log(a), 0 where a is 0 and b is not negative."""
+    return g * y * log(where((a == 0) & (b >= 0), 1, a))
 
 
 @differentiable(
@@ -49,22 +48,22 @@ def _exponent_gradient(g: Any, a: Any, y: Any) -> Any:
 def pow(a: TensorLike, b: TensorLike) -> Tensor:
     """The power a**b, elementwise, with broadcasting; 0**0 is 1.
 
-    VJP: g * b * a**(b-1) to a, and g * a**b * log(a) to b, which is 0 where a is 0, and NaN for a
-    negative a, whose power is no continuous function of b.
+    VJP: g * b * a**(b-1) to a, and g * a**b * log(a) to b, which is 0 where a is 0 (unless
+    b < 0), and NaN for a negative a, whose power is no continuous function of b.
 
     Raises:
         ValueError: for a negative power of integers, which is no integer.
     """
     if isinstance(b, (int, float)):
-        return _power_of_tensor(as_tensor(a), b)
-    a_number = isinstance(a, (int, float))
+        return _power_of_tensor(as_tensor(a), float(b) if isinstance(b, float) else int(b))
+    slope = math.log(a) if isinstance(a, (int, float)) and a > 0 else None
     a, b = operands(a, b, "pow")
     if a.data.dtype.kind in "iu" and b.data.size:
         _check_integer_power(b.data.min())
     y = combine(lambda a, b: a**b, "pow", a, b)
-    if a_number:
-        return record(pow, y, (b, _rule_of_exponent(float(a)), OUTPUT))
-    return record(pow, y, (a, _base_gradient, (a, b)), (b, _exponent_gradient, (a, OUTPUT)))
+    if slope is not None:
+        return record(pow, y, (b, lambda g, y: g * (y * slope), OUTPUT))
+    return record(pow, y, (a, _base_gradient, (a, b)), (b, _exponent_gradient, (a, b, OUTPUT)))
 
 
 def _power_of_tensor(a: Tensor, n: float) -> Tensor:
@@ -79,14 +78,6 @@ def _power_of_tensor(a: Tensor, n: float) -> Tensor:
     if n == 0:
         return record(pow, a.data**n, (a, vanishing, None))
     return record(pow, a.data**n, (a, lambda g, a: g * (n * a ** (n - 1)), a))
-
-
-def _rule_of_exponent(a: float) -> Callable[[Any, Any], Any]:
-    """The rule of a**b for a Python number a."""
-    if a == 0:
-        return lambda g, y: vanishing(g)
-    slope = math.log(a) if a > 0 else math.nan
-    return lambda g, y: g * (y * slope)
 
 
 def _check_integer_power(n: Any) -> None:

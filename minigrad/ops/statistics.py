@@ -88,14 +88,19 @@ def std(x: TensorLike, dim: Any = None, correction: float = 1, keepdim: bool = F
     y, scale = _variance(x.data, axes, _finite_correction(correction, "std"), keepdim)
 
     def rule(g: Any, x: Any, y: Any) -> Any:
-        return spread(g / nonzero(y), x.shape, axes) * ((x - mean(x, axes, True)) * scale)
+        return spread(_by_norm(g, y), x.shape, axes) * ((x - mean(x, axes, True)) * scale)
 
     return record(std, array_module(y).sqrt(y), (x, rule, (x, OUTPUT)))
 
 
-def nonzero(y: Any) -> Any:
-    """`y` with 1 in place of 0, to divide 0 by."""
+def _nonzero(y: Any) -> Tensor:
+    """`y` with 1 in place of 0, where its powers may have a pole."""
     return where(y == 0, 1, y)
+
+
+def _by_norm(g: Any, y: Any) -> Tensor:
+    """g / y, and 0 where y is 0."""
+    return where(y == 0, 0, g / _nonzero(y))
 
 
 # Norms
@@ -166,7 +171,7 @@ def _euclidean_norm(x: Tensor, axes: tuple[int, ...], keepdim: bool) -> Tensor:
     """The root of the sum of squares. Its rule is the general one, without powers."""
 
     def rule(g: Any, x: Any, y: Any) -> Any:
-        return spread(g / nonzero(y), x.shape, axes) * x
+        return spread(_by_norm(g, y), x.shape, axes) * x
 
     y = array_module(x.data).sqrt(total(x.data * x.data, axes, keepdim))
     return record(norm, y, (x, rule, (x, OUTPUT)))
@@ -176,8 +181,9 @@ def _power_norm(x: Tensor, p: float, axes: tuple[int, ...], keepdim: bool) -> Te
     """The general case."""
 
     def rule(g: Any, x: Any, y: Any) -> Any:
-        direction = sign(x) * nonzero(abs(x)) ** (p - 1)
-        return spread(g * nonzero(y) ** (1 - p), x.shape, axes) * direction
+        direction = sign(x) * _nonzero(abs(x)) ** (p - 1)
+        scale = where(y == 0, 0, _nonzero(y) ** (1 - p))
+        return spread(g * scale, x.shape, axes) * direction
 
     size = array_module(x.data).abs(x.data)
     with np.errstate(divide="ignore"):  # for p < 0 an element 0 makes the norm 0
