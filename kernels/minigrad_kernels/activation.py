@@ -177,7 +177,8 @@ def gelu(x: Array, *, approximate: str, out: Array | None = None) -> Array:
     """
     xp = array_module(x)
     if approximate == "tanh":
-        return xp.multiply(x, 0.5 * (1 + xp.tanh(_tanh_argument(xp, x)[0])), out=out)
+        u, _, _ = _tanh_argument(xp, x)
+        return xp.multiply(x, sigmoid.reference(2 * u), out=out)
     return xp.multiply(x, _normal_below(xp, x), out=out)
 
 
@@ -187,16 +188,19 @@ def gelu_gradient(g: Array, x: Array, *, approximate: str, out: Array | None = N
     xp = array_module(x)
     if approximate == "tanh":
         u, slope, x = _tanh_argument(xp, x)
-        t = xp.tanh(u)
-        return xp.multiply(g, 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * slope, out=out)
+        s = sigmoid.reference(2 * u)
+        return xp.multiply(g, s + 2 * x * s * (1 - s) * slope, out=out)
     z = xp.clip(x, -40, 40)  # beyond, the density is 0 in every type, and z * z must not overflow
     density = xp.exp(-0.5 * z * z) * (1 / math.sqrt(2 * math.pi))
     return xp.multiply(g, _normal_below(xp, x) + z * density, out=out)
 
 
 def _tanh_argument(xp: ModuleType, x: Array) -> tuple[Array, Array, Array]:
-    """The tanh's argument, its slope, and x within [-10, 10]: beyond, the tanh is 1 or -1."""
-    x = xp.clip(x, -10, 10)
+    """The tanh's argument u, its slope, and x within [-40, 40]: beyond, (1 + tanh u) / 2 is 0 or 1.
+
+    That is sigmoid(2 * u), without the cancellation of 1 and tanh u.
+    """
+    x = xp.clip(x, -40, 40)
     square = x * x
     factor = math.sqrt(2 / math.pi)
     return factor * x * (1 + 0.044715 * square), factor * (1 + 3 * 0.044715 * square), x

@@ -14,13 +14,13 @@ import numpy as np
 
 import minigrad_kernels as kernels
 
-from .. import ops
 from ..tensor import Tensor, TensorLike, as_tensor, record, wrap
 from .elementwise import mul, where
 from .loss import check_reduction, reduced
+from .pick import gather
 from .reduce import real_numbers, sum as sum_, total
 from .registry import ErrorSample, differentiable, fails, integers, real, sample
-from .shape import movedim, unsqueeze
+from .shape import movedim, squeeze, unsqueeze
 from .softmax import log_softmax, softmax
 
 # What is given
@@ -172,7 +172,7 @@ def _picked(x: Tensor, t: Any) -> Tensor:
     if not x.data.size:
         return sum_(x, -1)  # of nothing: zeros (...)
     index = kernels.array_module(t).maximum(t, 0)[..., None]
-    picked = ops.squeeze(ops.gather(x, -1, wrap(index)), -1)
+    picked = squeeze(gather(x, -1, wrap(index)), -1)
     return where(wrap(t < 0), 0.0, picked)
 
 

@@ -13,9 +13,9 @@ import numpy as np
 
 import minigrad_kernels as kernels
 
-from .. import ops
 from ..tensor import Tensor, TensorLike, as_tensor, operands, record
 from .activation import sigmoid, softplus
+from .bounds import clip
 from .elementwise import div, maximum, mul, sub, where
 from .reduce import mean, real_numbers, sum as sum_
 from .registry import ErrorSample, Sample, differentiable, fails, integers, real, sample, separated
@@ -197,7 +197,7 @@ def huber_loss(
 
 def _bent(d: Tensor, delta: float) -> Tensor:
     """d**2 / 2 within [-delta, delta], continued by straight lines: nothing can overflow."""
-    c = ops.clip(d, -delta, delta)
+    c = clip(d, -delta, delta)
     return mul(c, sub(d, mul(c, 0.5)))
 
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import minigrad_kernels as kernels
 
-from .. import ops
 from ..graph import OUTPUT
 from ..tensor import Tensor, TensorLike, operands, record
-from .reduce import real_numbers
+from .reduce import real_numbers, sum as sum_
 from .registry import differentiable, fails, integers, real, sample
 from .shape import axis_of, reshape
+from .unary import exp
 
 SAMPLES = [
     sample(real(3, 4), 1),
@@ -76,8 +76,8 @@ def softmax_gradient(g: TensorLike, y: TensorLike, dim: int) -> Tensor:
     g, y, axis = _gradient_arguments(g, y, dim, "softmax_gradient")
 
     def rule_y(v: Any, g: Any, y: Any) -> Any:
-        inner = ops.sum(g * y, axis, keepdim=True)
-        return v * (g - inner) - g * ops.sum(v * y, axis, keepdim=True)
+        inner = sum_(g * y, axis, keepdim=True)
+        return v * (g - inner) - g * sum_(v * y, axis, keepdim=True)
 
     array = kernels.softmax_gradient(g.data, y.data, axis=axis)
     return record(softmax_gradient, array, (g, _softmax_rule(axis), y), (y, rule_y, (g, y)))
@@ -122,10 +122,10 @@ def log_softmax_gradient(g: TensorLike, y: TensorLike, dim: int) -> Tensor:
     g, y, axis = _gradient_arguments(g, y, dim, "log_softmax_gradient")
 
     def rule_g(v: Any, y: Any) -> Any:
-        return v - ops.sum(v * ops.exp(y), axis, keepdim=True)
+        return v - sum_(v * exp(y), axis, keepdim=True)
 
     def rule_y(v: Any, g: Any, y: Any) -> Any:
-        return -v * ops.exp(y) * ops.sum(g, axis, keepdim=True)
+        return -v * exp(y) * sum_(g, axis, keepdim=True)
 
     array = kernels.log_softmax_gradient(g.data, y.data, axis=axis)
     return record(log_softmax_gradient, array, (g, rule_g, y), (y, rule_y, (g, y)))
