@@ -13,7 +13,7 @@ from . import reduce
 from .elementwise import add
 from .geometry import (
     Options,
-    Pair,
+    Size,
     check_channels,
     check_filters,
     check_images,
@@ -56,7 +56,7 @@ def _convolve(x: Any, w: Any, bias: Tensor | None, options: Options) -> Tensor:
 
 
 def _input_gradient(
-    g: Any, w: Any, input_size: Pair, options: Options, operation: Any = None
+    g: Any, w: Any, input_size: Size, options: Options, operation: Any = None
 ) -> Tensor:
     g, w = as_tensor(g), as_tensor(w)
     kernel_size = w.shape[2:]
@@ -68,7 +68,7 @@ def _input_gradient(
     )
 
 
-def _weight_gradient(x: Any, g: Any, kernel_size: Pair, options: Options) -> Tensor:
+def _weight_gradient(x: Any, g: Any, kernel_size: Size, options: Options) -> Tensor:
     x, g = as_tensor(x), as_tensor(g)
     input_size = x.shape[2:]
     return record(
@@ -80,15 +80,22 @@ def _weight_gradient(x: Any, g: Any, kernel_size: Pair, options: Options) -> Ten
 
 
 def _checked(
-    operation: str, x: Tensor, w: Tensor, b: Tensor | None, *options: Any, groups: Any
+    operation: str,
+    x: Tensor,
+    w: Tensor,
+    b: Tensor | None,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
 ) -> Tensor:
     """Convolve images or one image, after checking everything."""
     check_images(x, operation)
     count = check_filters(operation, w, groups)
-    settings = convolution_options(operation, *options, count, w.shape[2:])
+    options = convolution_options(operation, stride, padding, dilation, count, w.shape[2:])
     check_channels(operation, "input", x.shape[-3], w.shape[1] * count, w)
-    convolved_size(operation, x.shape[-2:], w.shape[2:], settings)
-    return _convolve(x, w, b, settings) if x.ndim == 4 else _convolve(x[None], w, b, settings)[0]
+    convolved_size(operation, x.shape[-2:], w.shape[2:], options)
+    return _convolve(x, w, b, options) if x.ndim == 4 else _convolve(x[None], w, b, options)[0]
 
 
 # What users call
@@ -158,7 +165,7 @@ def conv2d(
     """
     w = as_tensor(weight)
     x, w, b = _with_bias("conv2d", input, w, bias, w.shape[0] if w.ndim else 0)
-    return _checked("conv2d", x, w, b, stride, padding, dilation, groups=groups)
+    return _checked("conv2d", x, w, b, stride, padding, dilation, groups)
 
 
 @differentiable(
@@ -257,7 +264,7 @@ def conv2d_weight_gradient(
 
 
 def _check_outputs(
-    operation: str, g: Tensor, size: Pair, kernel_size: Pair, options: Options
+    operation: str, g: Tensor, size: Size, kernel_size: Size, options: Options
 ) -> None:
     wanted = convolved_size(operation, size, kernel_size, options)
     if g.shape[-2:] != wanted:
@@ -323,7 +330,7 @@ def conv1d(
     count = integers(groups, 1, "conv1d", "groups", 1)[0]
     check_channels("conv1d", "input", x.shape[-2], w.shape[1] * count, w)
     x, w = x[..., None, :], w[:, :, None, :]
-    y = _checked("conv1d", x, w, b, (1, step), padding, (1, spread), groups=count)
+    y = _checked("conv1d", x, w, b, (1, step), padding, (1, spread), count)
     return y[..., 0, :]
 
 

@@ -12,6 +12,8 @@ from minigrad_kernels.windows import Padding, output_length, pooled_length
 from ..tensor import Tensor
 
 Pair = tuple[int, int]
+Size = tuple[int, ...]
+"""Rows and columns, as they come out of a shape."""
 
 
 def integers(value: Any, count: int, operation: str, argument: str, lowest: int) -> tuple[int, ...]:
@@ -77,7 +79,7 @@ Options = dict[str, Any]
 
 
 def convolution_options(
-    operation: str, stride: Any, padding: Any, dilation: Any, groups: int, kernel_size: Pair
+    operation: str, stride: Any, padding: Any, dilation: Any, groups: int, kernel_size: Size
 ) -> Options:
     """Check the options of a two-dimensional convolution.
 
@@ -95,7 +97,7 @@ def convolution_options(
 
 
 def _padding(
-    operation: str, padding: Any, kernel_size: Pair, stride: Pair, dilation: Pair
+    operation: str, padding: Any, kernel_size: Size, stride: Pair, dilation: Pair
 ) -> Padding:
     """((top, bottom), (left, right)) from any of the ways to say it."""
     if isinstance(padding, str):
@@ -107,9 +109,8 @@ def _padding(
             return (0, 0), (0, 0)
         if stride != (1, 1):
             raise ValueError(f"{operation}: padding='same' wants stride 1, got {stride}")
-        totals = [d * (k - 1) for d, k in zip(dilation, kernel_size, strict=True)]
-        rows, columns = ((total // 2, total - total // 2) for total in totals)
-        return rows, columns
+        above, beside = (d * (k - 1) for d, k in zip(dilation, kernel_size, strict=True))
+        return (above // 2, above - above // 2), (beside // 2, beside - beside // 2)
     if isinstance(padding, (tuple, list)) and any(isinstance(p, (tuple, list)) for p in padding):
         if len(padding) != 2:
             raise ValueError(f"{operation}: padding has {len(padding)} pairs, wants 2")
@@ -154,7 +155,7 @@ def check_channels(operation: str, argument: str, has: int, wants: int, weight: 
         )
 
 
-def convolved_size(operation: str, size: Pair, kernel_size: Pair, options: Options) -> Pair:
+def convolved_size(operation: str, size: Size, kernel_size: Size, options: Options) -> Pair:
     """Rows and columns of the output of a convolution of images of `size`.
 
     Raises:
@@ -197,7 +198,7 @@ def pooling_options(operation: str, kernel_size: Any, stride: Any, padding: Any)
 
 
 def check_pooling(
-    operation: str, size: Pair, options: Options, dilation: Pair, ceil_mode: bool
+    operation: str, size: Size, options: Options, dilation: Pair, ceil_mode: bool
 ) -> Pair:
     """Rows and columns of windows on images of `size`.
 

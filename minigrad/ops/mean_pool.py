@@ -9,7 +9,7 @@ import minigrad_kernels as kernels
 from ..tensor import Tensor, TensorLike, as_tensor, record
 from .geometry import (
     Options,
-    Pair,
+    Size,
     check_batch,
     check_images,
     check_pooling,
@@ -106,7 +106,7 @@ def _averaged(x: Any, options: Options) -> Tensor:
     return record(avg_pool2d, y, (x, lambda g: _averaged_back(g, size, options), None))
 
 
-def _averaged_back(g: Any, input_size: Pair, options: Options) -> Tensor:
+def _averaged_back(g: Any, input_size: Size, options: Options) -> Tensor:
     g = as_tensor(g)
     gx = kernels.avg_pool2d_gradient(g.data, input_size=input_size, **options)
     return record(avg_pool2d_gradient, gx, (g, lambda x: _averaged(x, options), None))
@@ -207,14 +207,14 @@ def adaptive_avg_pool2d(input: TensorLike, output_size: Any) -> Tensor:
     return y if x.ndim == 4 else y[0]
 
 
-def _adapted(x: Any, output_size: Pair) -> Tensor:
+def _adapted(x: Any, output_size: Size) -> Tensor:
     x = as_tensor(x)
     size = x.shape[2:]
     y = kernels.adaptive_avg_pool2d(x.data, output_size=output_size)
     return record(adaptive_avg_pool2d, y, (x, lambda g: _adapted_back(g, size), None))
 
 
-def _adapted_back(g: Any, input_size: Pair) -> Tensor:
+def _adapted_back(g: Any, input_size: Size) -> Tensor:
     g = as_tensor(g)
     size = g.shape[2:]
     gx = kernels.adaptive_avg_pool2d_gradient(g.data, input_size=input_size)

@@ -7,7 +7,7 @@ from typing import Any
 import minigrad_kernels as kernels
 
 from ..tensor import Tensor, TensorLike, as_tensor, record, wrap
-from .geometry import Pair, check_batch, check_images, check_pooling, pair, pooling_options
+from .geometry import Size, check_batch, check_images, check_pooling, pair, pooling_options
 from .registry import differentiable, fails, integers, real, sample, separated
 
 
@@ -83,7 +83,7 @@ def max_pool2d(
     return (y, where) if return_indices else y
 
 
-def _scattered(g: Any, indices: Any, input_size: Pair) -> Tensor:
+def _scattered(g: Any, indices: Any, input_size: Size) -> Tensor:
     g, where = as_tensor(g), as_tensor(indices)
     gx = kernels.max_pool2d_gradient(g.data, where.data, input_size=input_size)
     return record(max_pool2d_gradient, gx, (g, _gathered, where))
@@ -96,7 +96,7 @@ def _gathered(x: Any, indices: Any) -> Tensor:
     return record(max_pool2d_gather, y, (x, lambda g, where: _scattered(g, where, size), where))
 
 
-def _check_indices(operation: str, indices: Tensor, size: Pair) -> None:
+def _check_indices(operation: str, indices: Tensor, size: Size) -> None:
     """Refuse indices that are not integers, or out of range.
 
     Raises:
