@@ -67,18 +67,24 @@ def _filled(
     name: str, size: Any, value: Any, dtype: Any, requires_grad: bool, device: Any
 ) -> Tensor:
     shape, dtype = _sizes(size, name), _number_type(dtype, requires_grad, name)
-    if as_tensor(value).ndim:
-        raise ValueError(f"{name}: fill_value must be one number, got {as_tensor(value).shape}")
+    value = _one_number(value, name)
     array = np.zeros(shape, dtype)
-    if not (isinstance(value, int) and value == 0):
-        array[...] = as_tensor(value).cpu().data
+    if value.item() != 0:
+        array[...] = value.cpu().data
     return _placed(array, requires_grad, device)
 
 
-def _sizes(size: tuple[Any, ...], name: str) -> tuple[int, ...]:
-    shape = sizes_of(size, name, "size")
+def _one_number(value: Any, name: str) -> Tensor:
+    number = as_tensor(value)
+    if number.ndim:
+        raise ValueError(f"{name}: fill_value must be one number, got shape {number.shape}")
+    return number
+
+
+def _sizes(size: tuple[Any, ...], name: str, argument: str = "size") -> tuple[int, ...]:
+    shape = sizes_of(size, name, argument)
     if any(n < 0 for n in shape):
-        raise ValueError(f"{name}: sizes must be at least 0, got {shape}")
+        raise ValueError(f"{name}: {argument} must be at least 0, got {shape}")
     return shape
 
 
@@ -102,14 +108,14 @@ def zeros_like(
     input: TensorLike, dtype: Any = None, requires_grad: bool = False, device: Any = None
 ) -> Tensor:
     """Zeros in the shape of `input`, of its type and on its device unless others are given."""
-    return full_like(input, 0, dtype, requires_grad, device)
+    return _like("zeros_like", input, 0, dtype, requires_grad, device)
 
 
 def ones_like(
     input: TensorLike, dtype: Any = None, requires_grad: bool = False, device: Any = None
 ) -> Tensor:
     """Ones in the shape of `input`, of its type and on its device unless others are given."""
-    return full_like(input, 1, dtype, requires_grad, device)
+    return _like("ones_like", input, 1, dtype, requires_grad, device)
 
 
 def empty_like(
@@ -137,14 +143,16 @@ def full_like(
     >>> full_like([1.0, 2.0], 7)
     tensor([7., 7.])
     """
-    if as_tensor(fill_value).ndim:
-        raise ValueError(
-            f"full_like: fill_value must be one number, got shape {as_tensor(fill_value).shape}"
-        )
-    x = as_tensor(input)
-    dtype = _number_type(x.dtype if dtype is None else dtype, requires_grad, "full_like")
+    return _like("full_like", input, fill_value, dtype, requires_grad, device)
+
+
+def _like(
+    name: str, input: TensorLike, value: Any, dtype: Any, requires_grad: bool, device: Any
+) -> Tensor:
+    x, value = as_tensor(input), _one_number(value, name)
+    dtype = _number_type(x.dtype if dtype is None else dtype, requires_grad, name)
     array = array_module(x.data).empty_like(x.data, dtype=dtype)
-    array[...] = as_tensor(fill_value).to(x.device).data
+    array[...] = value.to(x.device).data
     return _placed(array, requires_grad, device)
 
 
@@ -206,7 +214,7 @@ def linspace(
     >>> linspace(0, 1, 5)
     tensor([0.  , 0.25, 0.5 , 0.75, 1.  ])
     """
-    (count,) = _sizes((steps,), "linspace")
+    (count,) = _sizes((steps,), "linspace", "steps")
     for name, value in (("start", start), ("end", end)):
         if not math.isfinite(value):
             raise ValueError(f"linspace: {name} must be finite, got {value}")
