@@ -294,6 +294,10 @@ BAD_KINKS = {
         _max(lambda x, m, np: (_data(x) == m) * ((_data(x) == m).sum() == 1.0)),
         TIED,
     ),
+    "a slope from far away": (
+        unary(lambda x: np.sort(x), lambda g, x: g * np.array([1.0, 1.5, 0.5, 1.0])),
+        [2.0, 2.0, 2.0, 2.0],
+    ),
     "wrong beside the tie": (_max(lambda x, m, np: (_data(x) == m) / 2.0 + 0.01), TIED),
 }
 
@@ -311,6 +315,39 @@ def test_a_kink_is_named() -> None:
     verdict = gradcheck(ops.relu, [np.array([0.0, 1.0, -2.0])], kind="piecewise")
     assert verdict.ok
     assert "at a kink, inside the subdifferential" in str(verdict)
+
+
+CORNERS = np.array([0.0, 1.0, -2.0, 0.5])
+EQUAL = np.array([[1.0, 3.0, 3.0, -2.0], [2.0, 2.0, 2.0, 2.0]])
+
+
+@pytest.mark.parametrize(
+    ("function", "x"),
+    [
+        (ops.relu, CORNERS),
+        (ops.leaky_relu, CORNERS),
+        (ops.elu, CORNERS),
+        (ops.abs, CORNERS),
+        (lambda x: ops.clip(x, -2.0, 0.5), CORNERS),
+        (lambda x: ops.where(x.data > 0, x, x * 2), CORNERS),
+        (lambda x: ops.maximum(x, x * x), CORNERS),
+        (lambda x: ops.l1_loss(x, CORNERS), CORNERS),
+        (lambda x: ops.amax(x, 1), EQUAL),
+        (lambda x: ops.amin(x), EQUAL),
+        (lambda x: ops.max(x, 1), EQUAL),
+        (lambda x: ops.minimum(x, EQUAL), EQUAL),
+        (lambda x: ops.sort(x, -1), EQUAL),
+        (lambda x: ops.topk(x, 2), EQUAL),
+        (lambda x: ops.max_pool2d(x, 2), np.ones((1, 1, 4, 4))),
+        (ops.norm, np.zeros(3)),
+        (ops.prod, CORNERS),
+        (ops.sqrt, np.array([1e-7, 1e-3, 1.0])),
+        (ops.rsqrt, np.array([1e-6, 1.0])),
+    ],
+)
+def test_no_false_alarm_at_corners_of_registered_operations(function: Any, x: Any) -> None:
+    verdict = gradcheck(function, [x], kind="piecewise")
+    assert verdict.ok, str(verdict)
 
 
 @pytest.mark.parametrize("name", BAD_KINKS)

@@ -147,7 +147,9 @@ class Comparison:
 
     def _input(self, k: int, rules: np.ndarray, all_rules: np.ndarray) -> Finding:
         x, label = self.point[k], self.function.labels[k]
-        columns = probes([x], [label], self.full, self.rng)
+        # With a sketch of many outputs a run is likely to be costly: sketch the inputs earlier too.
+        most = self.full if self.rows.matrix is None else min(self.full, RANDOM + SINGLE)
+        columns = probes([x], [label], most, self.rng)
         lines = [self._line(k, columns.of(j, x.size)) for j in range(len(columns.names))]
         said = rules if columns.matrix is None else rules @ columns.matrix
         oracle, slopes = self._oracle(k, lines)
@@ -193,9 +195,7 @@ class Comparison:
     def _oracle(self, k: int, lines: list[Line]) -> tuple[str, list[Slope]]:
         if self.kind in ("linear", "bilinear"):
             self._check_linear(k)
-            return "differences with step 1", [
-                line.exact(self._reach(line), self.eps) for line in lines
-            ]
+            return "differences with step 1", [line.exact(self.scale, self.eps) for line in lines]
         if self.kind == "analytic" and self.order == 1:
             try:
                 return "complex step", [line.complex(self.scale) for line in lines]
@@ -205,9 +205,6 @@ class Comparison:
                     f"{type(error).__name__}: {error}"
                 )
         return "central differences", self._differences(lines)
-
-    def _reach(self, line: Line) -> float:
-        return max(self.scale, float(abs(line.at(1.0)).max(initial=0.0)))
 
     def _check_linear(self, k: int) -> None:
         """Is the function, as declared, linear along a line? Three points say so."""
@@ -284,8 +281,19 @@ class Comparison:
         return "kink", outside
 
     def _between(self, line: Line) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The lowest and highest slope around the point, per row, and whether they differ there."""
         left, right, kink = line.one_sided(self.here)
         low, high = np.minimum(left, right), np.maximum(left, right)
+        if self.kind == "piecewise":
+            with np.errstate(all="ignore"):
+                wide, near = line.nearby(self.rng)
+                spread = np.ptp(near, axis=0)
+                size = np.maximum(abs(low), abs(high)) + abs(near).max(axis=0)
+                # Around a smooth point the spread shrinks with the distance, at a jump it stays.
+                jump = (spread > 0.5 * np.ptp(wide, axis=0)) & (spread > 1e-3 * size)
+            low = np.where(jump, np.minimum(low, near.min(axis=0)), low)
+            high = np.where(jump, np.maximum(high, near.max(axis=0)), high)
+            kink = kink | jump
         if self.rows.matrix is not None:
             plus, minus = np.maximum(self.rows.matrix.T, 0), np.minimum(self.rows.matrix.T, 0)
             low, high = plus @ low + minus @ high, plus @ high + minus @ low

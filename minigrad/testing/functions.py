@@ -112,8 +112,8 @@ class Pullback:
 
     def __init__(self, of: Primal | Pullback, cotangents: Arrays) -> None:
         self.of = of
-        self.point = [*of.point, *cotangents]
-        self.labels = [*of.labels, *(f"cotangent {i}" for i in range(len(cotangents)))]
+        self.point: Arrays = [*of.point, *cotangents]
+        self.labels: list[str] = [*of.labels, *(f"cotangent {i}" for i in range(len(cotangents)))]
 
     def trace(self, arrays: Arrays) -> tuple[list[Tensor], list[Tensor]]:
         """Leaves for inputs and cotangents, and the gradients, themselves recorded."""

@@ -96,7 +96,7 @@ def assert_gradients(fn: Callable[..., Any], inputs: Any, **options: Any) -> Non
         raise AssertionError(str(verdict))
 
 
-def _constant(function: Primal) -> Iterator[str]:
+def _constant(function: Function) -> Iterator[str]:
     with np.errstate(all="ignore"):
         _, outputs = function.trace(function.point)
     for i, y in enumerate(outputs):

@@ -72,7 +72,7 @@ def arrays(
     draw: Draw, shape: Shape, low: float = -2.0, high: float = 2.0, dtype: Any = np.float64
 ) -> np.ndarray:
     """Uniform random numbers, all different for all that matters."""
-    return draw(_generators()).uniform(low, high, shape).astype(dtype)
+    return np.asarray(draw(_generators()).uniform(low, high, shape), dtype)
 
 
 @st.composite
@@ -85,20 +85,20 @@ def separated(
     """
     n = int(np.prod(shape))
     grid = low + (high - low) * (np.arange(n) + 0.381966) / max(n, 1)
-    return draw(_generators()).permutation(grid).reshape(shape).astype(dtype)
+    return np.asarray(draw(_generators()).permutation(grid).reshape(shape), dtype)
 
 
 @st.composite
 def tied(draw: Draw, shape: Shape, values: int = 2, dtype: Any = np.float64) -> np.ndarray:
     """Only so many different numbers: ties on purpose."""
-    return draw(_generators()).integers(0, values, shape).astype(dtype)
+    return np.asarray(draw(_generators()).integers(0, values, shape), dtype)
 
 
 @st.composite
 def cotangents(draw: Draw, shape: Shape, dtype: Any = np.float64) -> np.ndarray:
     """Random numbers of either sign, none small, so that no entry's gradient is weighted away."""
     rng = draw(_generators())
-    return (rng.uniform(0.5, 1.5, shape) * rng.choice([-1.0, 1.0], shape)).astype(dtype)
+    return np.asarray(rng.uniform(0.5, 1.5, shape) * rng.choice([-1.0, 1.0], shape), dtype)
 
 
 # Layouts
@@ -116,8 +116,8 @@ def column_major(x: np.ndarray) -> np.ndarray:
 
 def reversed_strides(x: np.ndarray) -> np.ndarray:
     """Every stride negative."""
-    every = (..., *(slice(None, None, -1),) * x.ndim)
-    return np.array(x[every], order="C")[every]
+    every: Any = (..., *(slice(None, None, -1),) * x.ndim)
+    return np.asarray(np.array(x[every], order="C")[every])
 
 
 def gaps(x: np.ndarray) -> np.ndarray:
