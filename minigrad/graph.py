@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import operator
 import os
 import sys
 import threading
@@ -214,37 +215,52 @@ def place(line: tuple[Any, int] | None) -> str:
     return f"{code.co_filename}:{number}"
 
 
-def youngest_first(ends: Iterable[Node], stop: Collection[Node] = ()) -> list[Node]:
-    """Every node that the ends depend on, each after all the nodes that use it.
-
-    The search does not go beyond the nodes in `stop`.
+def reachable(ends: Iterable[Node], stop: Collection[Node] = ()) -> set[Node]:
+    """Every node that the ends depend on, themselves included, not going beyond those in `stop`.
 
     Raises:
         RuntimeError: if part of the graph was freed by an earlier backward.
     """
     seen = set(ends)
-    stack = list(seen)
+    stack = [node for node in seen if node not in stop]
     while stack:
         node = stack.pop()
-        if node in stop:
-            continue
-        node.check_not_freed()
-        for parent, _, _ in node.edges:
+        edges = node.edges
+        if edges is None:
+            node.check_not_freed()
+        for parent, _, _ in edges:
             if parent not in seen:
                 seen.add(parent)
-                stack.append(parent)
-    return sorted(seen, key=lambda node: node.turn)
+                if parent not in stop:
+                    stack.append(parent)
+    return seen
 
 
 def leading_to(
     wanted: Collection[Node], ends: Iterable[Node], stop: Collection[Node] = ()
-) -> set[Node]:
-    """The nodes between the ends and the wanted ones: those that depend on a wanted one, or are."""
+) -> set[Node] | None:
+    """The nodes between the ends and the wanted ones: those that depend on a wanted one, or are.
+
+    None stands for all nodes, where every leaf is wanted.
+    """
+    nodes = reachable(ends, stop)
+    for node in nodes:
+        if node.__class__ is Leaf and node not in wanted:
+            break
+    else:
+        return None
     leading = set(wanted)
-    for node in reversed(youngest_first(ends, stop)):
-        if node not in stop and any(parent in leading for parent, _, _ in node.edges):
-            leading.add(node)
+    for node in sorted(nodes, key=_turn, reverse=True):  # the oldest first
+        if node in stop:
+            continue
+        for parent, _, _ in node.edges:
+            if parent in leading:
+                leading.add(node)
+                break
     return leading
+
+
+_turn = operator.attrgetter("turn")
 
 
 def used_from_before(end: Node, start: int) -> list[Node]:

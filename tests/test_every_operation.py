@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from minigrad import Tensor, grad, ops
-from minigrad.graph import youngest_first
+from minigrad.graph import reachable
 from minigrad.ops.registry import OPERATIONS, ErrorSample, Operation, Sample
 from minigrad.tensor import wrap
 from minigrad.testing import gradcheck
@@ -127,7 +127,7 @@ def no_collector() -> Iterator[None]:
 def recorded_nodes(ys: list[Tensor], leaves: list[Tensor]) -> list[weakref.ref[Any]]:
     """Weak references to all nodes between the outputs and the leaves."""
     own = {id(x.node) for x in leaves}
-    nodes = youngest_first([y.node for y in ys if y.node is not None])
+    nodes = reachable([y.node for y in ys if y.node is not None])
     return [weakref.ref(n) for n in nodes if id(n) not in own]
 
 
@@ -160,7 +160,7 @@ def test_backward_frees_what_the_graph_kept(op: Operation, s: Sample, no_collect
     if not ys:
         return
     mine = {id(t) for t in (*xs, *outputs(result))}
-    nodes = [n for n in youngest_first([y.node for y in ys if y.node is not None]) if n.edges]
+    nodes = [n for n in reachable([y.node for y in ys if y.node is not None]) if n.edges]
     kept = [
         weakref.ref(t)
         for n in nodes

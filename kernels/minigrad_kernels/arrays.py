@@ -15,6 +15,8 @@ Array = Any
 def array_module(*arrays: Any) -> ModuleType:
     """The module, `numpy` or `cupy`, whose functions work on these arrays."""
     for x in arrays:
+        if x.__class__ is np.ndarray:
+            return np
         if type(x).__module__.partition(".")[0] == "cupy":
             return sys.modules["cupy"]
     return np

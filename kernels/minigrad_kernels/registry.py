@@ -115,6 +115,7 @@ class Kernel:
         ]
         self.reference = reference
         self._plans: dict[tuple[Any, Any], list[Implementation]] = {}
+        self._unconditional: dict[type, Callable[..., Any]] = {}  # no other would ever run
         KERNELS[self.name] = self
 
     def on(
@@ -142,16 +143,21 @@ class Kernel:
             entry = Implementation(backend, name, build, accepts, worth, deterministic)
             self.implementations.insert(0, entry)
             self._plans.clear()
+            self._unconditional.clear()
             return build
 
         return add
 
     def __call__(self, *args: Any, **options: Any) -> Any:  # noqa: D102
         forced = _selection.forced
-        key = (args[0].__class__, forced)
-        candidates = self._plans.get(key)
+        array_type = args[0].__class__
+        if forced is None and array_type in self._unconditional:
+            return self._unconditional[array_type](*args, **options)
+        candidates = self._plans.get((array_type, forced))
         if candidates is None:
-            candidates = self._plans[key] = self._candidates(args[0], forced)
+            candidates = self._plans[array_type, forced] = self._candidates(args[0], forced)
+            if forced is None and candidates[0].accepts is candidates[0].worth is None:
+                self._unconditional[array_type] = candidates[0].run
         for i in candidates:
             if (i.accepts is None or i.accepts(*args, **options)) and (
                 forced is not None or i.worth is None or i.worth(*args, **options)
