@@ -1,4 +1,4 @@
-"""Functions of single elements. NumPy's and CuPy's own loops compute them.
+"""Functions of single elements. NumPy's loops compute them, or CuPy's: NumPy hands its arrays on.
 
 Outside a function's domain the result is NaN, at a pole it is infinite.
 """
@@ -8,13 +8,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from minigrad_kernels.arrays import array_module
 
 from ..graph import OUTPUT
 from ..tensor import Tensor, TensorLike, as_tensor, record
 from .cast import floating
 from .elementwise import negated, vanishing
-from .registry import differentiable, integers, positive, real, sample, separated
+from .registry import booleans, differentiable, fails, integers, positive, real, sample, separated
 
 ANYWHERE = [sample(real(3, 4)), sample(real())]
 POSITIVE = [sample(positive(3, 4)), sample(positive())]
@@ -22,10 +24,18 @@ UNIT = [sample(real(3, 4, low=-0.9, high=0.9)), sample(real(low=-0.9, high=0.9))
 APART = [sample(separated(3, 4)), sample(separated())]
 
 
-@differentiable(ANYWHERE, kind="linear")
+@differentiable(
+    ANYWHERE, kind="linear", errors=[fails(TypeError, "neg: booleans .* no sign", booleans(2))]
+)
 def neg(x: TensorLike) -> Tensor:
-    """The number with the opposite sign, -x."""
+    """The number with the opposite sign, -x.
+
+    Raises:
+        TypeError: for booleans.
+    """
     x = as_tensor(x)
+    if x.data.dtype.kind == "b":
+        raise TypeError("neg: booleans have no sign; use logical_not")
     return record(neg, -x.data, (x, negated, None))
 
 
@@ -40,28 +50,28 @@ def exp(x: TensorLike) -> Tensor:
     tensor([1.    , 2.7183])
     """
     x = floating(x)
-    return record(exp, array_module(x.data).exp(x.data), (x, lambda g, y: g * y, OUTPUT))
+    return record(exp, np.exp(x.data), (x, lambda g, y: g * y, OUTPUT))
 
 
 @differentiable(ANYWHERE, kind="analytic")
 def expm1(x: TensorLike) -> Tensor:
     """exp(x) - 1, precise also near 0. VJP: g * (y + 1)."""
     x = floating(x)
-    return record(expm1, array_module(x.data).expm1(x.data), (x, lambda g, y: g * (y + 1), OUTPUT))
+    return record(expm1, np.expm1(x.data), (x, lambda g, y: g * (y + 1), OUTPUT))
 
 
 @differentiable(POSITIVE, kind="analytic")
 def log(x: TensorLike) -> Tensor:
     """The natural logarithm. VJP: g / x."""
     x = floating(x)
-    return record(log, array_module(x.data).log(x.data), (x, lambda g, x: g / x, x))
+    return record(log, np.log(x.data), (x, lambda g, x: g / x, x))
 
 
 @differentiable(UNIT, kind="analytic")
 def log1p(x: TensorLike) -> Tensor:
     """log(1 + x), precise also near 0. VJP: g / (1 + x)."""
     x = floating(x)
-    return record(log1p, array_module(x.data).log1p(x.data), (x, lambda g, x: g / (x + 1), x))
+    return record(log1p, np.log1p(x.data), (x, lambda g, x: g / (x + 1), x))
 
 
 @differentiable(POSITIVE, kind="analytic")
@@ -69,7 +79,7 @@ def log2(x: TensorLike) -> Tensor:
     """The logarithm to base 2. VJP: g / (x * log(2))."""
     x = floating(x)
     slope = 1 / math.log(2)
-    return record(log2, array_module(x.data).log2(x.data), (x, lambda g, x: g * slope / x, x))
+    return record(log2, np.log2(x.data), (x, lambda g, x: g * slope / x, x))
 
 
 @differentiable(POSITIVE, kind="analytic")
@@ -77,7 +87,7 @@ def log10(x: TensorLike) -> Tensor:
     """The logarithm to base 10. VJP: g / (x * log(10))."""
     x = floating(x)
     slope = 1 / math.log(10)
-    return record(log10, array_module(x.data).log10(x.data), (x, lambda g, x: g * slope / x, x))
+    return record(log10, np.log10(x.data), (x, lambda g, x: g * slope / x, x))
 
 
 # Powers
@@ -87,14 +97,14 @@ def log10(x: TensorLike) -> Tensor:
 def sqrt(x: TensorLike) -> Tensor:
     """The square root. VJP: g / (2 * y), y the output: infinite at 0."""
     x = floating(x)
-    return record(sqrt, array_module(x.data).sqrt(x.data), (x, lambda g, y: g / (y + y), OUTPUT))
+    return record(sqrt, np.sqrt(x.data), (x, lambda g, y: g / (y + y), OUTPUT))
 
 
 @differentiable(POSITIVE, kind="analytic")
 def rsqrt(x: TensorLike) -> Tensor:
     """One over the square root, y = x**(-1/2). VJP: -g * y**3 / 2."""
     x = floating(x)
-    y = 1 / array_module(x.data).sqrt(x.data)
+    y = 1 / np.sqrt(x.data)
     return record(rsqrt, y, (x, lambda g, y: g * (-0.5 * y * y * y), OUTPUT))
 
 
@@ -119,7 +129,7 @@ def reciprocal(x: TensorLike) -> Tensor:
 def abs(x: TensorLike) -> Tensor:
     """The absolute value. VJP: g * sign(x), 0 at 0."""
     x = as_tensor(x)
-    return record(abs, array_module(x.data).abs(x.data), (x, lambda g, x: g * sign(x), x))
+    return record(abs, np.abs(x.data), (x, lambda g, x: g * sign(x), x))
 
 
 @differentiable(APART, kind="piecewise")
@@ -127,31 +137,31 @@ def sign(x: TensorLike) -> Tensor:
     """-1 for negative numbers, 0 for 0, 1 for positive ones. Its derivative is 0."""
     x = as_tensor(x)
     array = x.data
-    y = array.copy() if array.dtype.kind == "b" else array_module(array).sign(array)
+    y = array.copy() if array.dtype.kind == "b" else np.sign(array)
     return record(sign, y, (x, vanishing, None))
 
 
 WHOLE = [sample(separated(3, 4)), sample(real(low=0.3, high=0.7)), sample(integers(3, high=9))]
 
 
-def _to_whole(operation: Any, ufunc: str, x: Any) -> Tensor:
+def _to_whole(operation: Any, ufunc: np.ufunc, x: Any) -> Tensor:
     """What rounding has in common: whole numbers stay as they are, and the derivative is 0."""
     x = as_tensor(x)
     array = x.data
-    y = array.copy() if array.dtype.kind in "biu" else getattr(array_module(array), ufunc)(array)
+    y = array.copy() if array.dtype.kind in "biu" else ufunc(array)
     return record(operation, y, (x, vanishing, None))
 
 
 @differentiable(WHOLE, kind="piecewise")
 def floor(x: TensorLike) -> Tensor:
     """The largest whole number that is at most x. Its derivative is 0."""
-    return _to_whole(floor, "floor", x)
+    return _to_whole(floor, np.floor, x)
 
 
 @differentiable(WHOLE, kind="piecewise")
 def ceil(x: TensorLike) -> Tensor:
     """The smallest whole number that is at least x. Its derivative is 0."""
-    return _to_whole(ceil, "ceil", x)
+    return _to_whole(ceil, np.ceil, x)
 
 
 @differentiable(WHOLE, kind="piecewise")
@@ -161,13 +171,13 @@ def round(x: TensorLike) -> Tensor:
     >>> round([0.5, 1.5, 2.4])
     tensor([0., 2., 2.])
     """
-    return _to_whole(round, "rint", x)
+    return _to_whole(round, np.rint, x)
 
 
 @differentiable(WHOLE, kind="piecewise")
 def trunc(x: TensorLike) -> Tensor:
     """The whole number next to x on the side of 0. Its derivative is 0."""
-    return _to_whole(trunc, "trunc", x)
+    return _to_whole(trunc, np.trunc, x)
 
 
 # Angles and hyperbolas
@@ -177,35 +187,35 @@ def trunc(x: TensorLike) -> Tensor:
 def sin(x: TensorLike) -> Tensor:
     """The sine of an angle in radians. VJP: g * cos(x)."""
     x = floating(x)
-    return record(sin, array_module(x.data).sin(x.data), (x, lambda g, x: g * cos(x), x))
+    return record(sin, np.sin(x.data), (x, lambda g, x: g * cos(x), x))
 
 
 @differentiable(ANYWHERE, kind="analytic")
 def cos(x: TensorLike) -> Tensor:
     """The cosine of an angle in radians. VJP: -g * sin(x)."""
     x = floating(x)
-    return record(cos, array_module(x.data).cos(x.data), (x, lambda g, x: -g * sin(x), x))
+    return record(cos, np.cos(x.data), (x, lambda g, x: -g * sin(x), x))
 
 
 @differentiable(UNIT, kind="analytic")
 def tan(x: TensorLike) -> Tensor:
     """The tangent of an angle in radians. VJP: g * (1 + y**2), y the output."""
     x = floating(x)
-    return record(tan, array_module(x.data).tan(x.data), (x, lambda g, y: g * (y * y + 1), OUTPUT))
+    return record(tan, np.tan(x.data), (x, lambda g, y: g * (y * y + 1), OUTPUT))
 
 
 @differentiable(UNIT, kind="analytic")
 def asin(x: TensorLike) -> Tensor:
     """The angle in [-pi/2, pi/2] whose sine is x. VJP: g / sqrt(1 - x**2)."""
     x = floating(x)
-    return record(asin, array_module(x.data).arcsin(x.data), (x, lambda g, x: g * _secant(x), x))
+    return record(asin, np.arcsin(x.data), (x, lambda g, x: g * _secant(x), x))
 
 
 @differentiable(UNIT, kind="analytic")
 def acos(x: TensorLike) -> Tensor:
     """The angle in [0, pi] whose cosine is x. VJP: -g / sqrt(1 - x**2)."""
     x = floating(x)
-    return record(acos, array_module(x.data).arccos(x.data), (x, lambda g, x: -g * _secant(x), x))
+    return record(acos, np.arccos(x.data), (x, lambda g, x: -g * _secant(x), x))
 
 
 def _secant(x: Any) -> Any:
@@ -217,21 +227,21 @@ def _secant(x: Any) -> Any:
 def atan(x: TensorLike) -> Tensor:
     """The angle in [-pi/2, pi/2] whose tangent is x. VJP: g / (1 + x**2)."""
     x = floating(x)
-    return record(atan, array_module(x.data).arctan(x.data), (x, lambda g, x: g / (x * x + 1), x))
+    return record(atan, np.arctan(x.data), (x, lambda g, x: g / (x * x + 1), x))
 
 
 @differentiable(ANYWHERE, kind="analytic")
 def sinh(x: TensorLike) -> Tensor:
     """The hyperbolic sine. VJP: g * cosh(x)."""
     x = floating(x)
-    return record(sinh, array_module(x.data).sinh(x.data), (x, lambda g, x: g * cosh(x), x))
+    return record(sinh, np.sinh(x.data), (x, lambda g, x: g * cosh(x), x))
 
 
 @differentiable(ANYWHERE, kind="analytic")
 def cosh(x: TensorLike) -> Tensor:
     """The hyperbolic cosine. VJP: g * sinh(x)."""
     x = floating(x)
-    return record(cosh, array_module(x.data).cosh(x.data), (x, lambda g, x: g * sinh(x), x))
+    return record(cosh, np.cosh(x.data), (x, lambda g, x: g * sinh(x), x))
 
 
 @differentiable(ANYWHERE, kind="analytic")
