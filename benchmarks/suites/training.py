@@ -9,23 +9,28 @@ from .. import peers as adapters
 from ..harness import OURS, Case, Contender
 from ..networks import IMAGES, PERCEPTRON, Layer, batch, weights
 
-CASES: dict[str, tuple[tuple[Layer, ...], int, int]] = {
-    # name: network, batch size, batch size of a quick run
-    "image network, batch 64": (IMAGES, 64, 8),
-    "perceptron, batch 1": (PERCEPTRON, 1, 1),
-    "perceptron, batch 32": (PERCEPTRON, 32, 32),
-    "perceptron, batch 256": (PERCEPTRON, 256, 256),
-}
+CASES: tuple[tuple[str, tuple[Layer, ...], int], ...] = (
+    ("image network", IMAGES, 64),
+    ("perceptron", PERCEPTRON, 1),
+    ("perceptron", PERCEPTRON, 32),
+    ("perceptron", PERCEPTRON, 256),
+)
+"""Name, network, batch size."""
 
 
 def cases(peers: Sequence[ModuleType], quick: bool) -> Iterator[Case]:
-    """All cases; peers that are no libraries of networks take no part."""
+    """All cases; `quick` makes batches of images small.
+
+    Peers that are no libraries of networks take no part.
+    """
     libraries = [adapters.load(OURS), *(p for p in peers if hasattr(p, "training_steps"))]
-    for name, (network, size, small) in CASES.items():
-        x, target = batch(network, small if quick else size)
+    for name, network, size in CASES:
+        if quick and network is IMAGES:
+            size = 8
+        x, target = batch(network, size)
         contenders: list[Contender] = []
         for library in libraries:
             contenders += library.training_steps(network, weights(network), x, target)
         # The losses of three steps are compared: they agree only if gradients and updates do. Adam
         # divides by the gradient's size, so that rounding errors of tiny gradients are magnified.
-        yield Case(name, contenders, tolerance=1e-3, trials=3)
+        yield Case(f"{name}, batch {size}", contenders, tolerance=1e-3, trials=3)
