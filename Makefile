@@ -37,9 +37,10 @@ $(VENV)/peers-installed: $(VENV)/all-installed
 demo: $(VENV)/demo-installed
 	$(BIN)/minigrad demo
 
+# One BLAS thread in each of the test processes: more would wait for each other.
 .PHONY: test
 test: $(VENV)/all-installed
-	$(BIN)/python -m pytest -n auto --dist worksteal -q
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -q
 
 .PHONY: lint
 lint: $(VENV)/all-installed

@@ -2,6 +2,7 @@
 
 __version__ = "0.1.0"
 
+from . import data as data, nn as nn, optim as optim, random as random, training as training
 from .autograd import (
     backward as backward,
     detect_anomaly as detect_anomaly,
@@ -46,41 +47,6 @@ from .dtypes import (
     uint8 as uint8,
 )
 from .graph import OUTPUT as OUTPUT, Observer as Observer
-from .tensor import (
-    Tensor as Tensor,
-    as_tensor as as_tensor,
-    from_dlpack as from_dlpack,
-    from_numpy as from_numpy,
-    record as record,
-    tensor as tensor,
-)
-from . import random as random
-from .random import (
-    Generator as Generator,
-    bernoulli as bernoulli,
-    default_generator as default_generator,
-    get_rng_state as get_rng_state,
-    initial_seed as initial_seed,
-    manual_seed as manual_seed,
-    normal as normal,
-    rand as rand,
-    rand_like as rand_like,
-    randint as randint,
-    randn as randn,
-    randn_like as randn_like,
-    randperm as randperm,
-    seed as seed,
-    set_rng_state as set_rng_state,
-)
-from .transforms import (
-    checkpoint as checkpoint,
-    hessian as hessian,
-    hvp as hvp,
-    jacobian as jacobian,
-    jvp as jvp,
-    value_and_grad as value_and_grad,
-    vjp as vjp,
-)
 from .ops import (
     abs as abs,
     acos as acos,
@@ -132,9 +98,9 @@ from .ops import (
     le as le,
     lerp as lerp,
     log as log,
-    log10 as log10,
     log1p as log1p,
     log2 as log2,
+    log10 as log10,
     log_softmax as log_softmax,
     logical_and as logical_and,
     logical_not as logical_not,
@@ -201,4 +167,39 @@ from .ops import (
     where as where,
 )
 from .ops.bounds import clamp as clamp
-from . import data as data, nn as nn, optim as optim, training as training
+from .random import (
+    Generator as Generator,
+    bernoulli as bernoulli,
+    default_generator as default_generator,
+    get_rng_state as get_rng_state,
+    initial_seed as initial_seed,
+    manual_seed as manual_seed,
+    normal as normal,
+    rand as rand,
+    rand_like as rand_like,
+    randint as randint,
+    randn as randn,
+    randn_like as randn_like,
+    randperm as randperm,
+    seed as seed,
+    set_rng_state as set_rng_state,
+)
+from .recording import (
+    record as record,
+)
+from .tensor import (
+    Tensor as Tensor,
+    as_tensor as as_tensor,
+    from_dlpack as from_dlpack,
+    from_numpy as from_numpy,
+    tensor as tensor,
+)
+from .transforms import (
+    checkpoint as checkpoint,
+    hessian as hessian,
+    hvp as hvp,
+    jacobian as jacobian,
+    jvp as jvp,
+    value_and_grad as value_and_grad,
+    vjp as vjp,
+)

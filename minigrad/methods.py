@@ -12,7 +12,8 @@ from . import dtypes
 
 if TYPE_CHECKING:  # at run time `minigrad.tensor`, which needs this module first, sets these two
     from . import ops
-    from .tensor import Tensor, TensorLike, inplace
+    from .inplace import inplace
+    from .tensor import Tensor, TensorLike
 
 
 class TensorMethods:

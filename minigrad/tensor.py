@@ -1,25 +1,20 @@
-"""Tensor: an array that remembers how it was computed, and `record`, which makes it remember."""
+"""Tensor: an array that remembers how it was computed. And the ways to make one."""
 
 from __future__ import annotations
 
-import functools
-import sys
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Union
 
 import numpy as np
 
-from minigrad_kernels.arrays import array_module, is_array
+from minigrad_kernels.arrays import is_array
 
 from . import dtypes
-from .graph import OUTPUT, Clock, Leaf, Node, Rule, mode, tell_recorded, user_line
-from .memory import changed
+from .graph import Clock, Leaf, Node
 from .methods import TensorMethods
 
 ndarray = np.ndarray
-_new_node = Node.__new__
-tick = Clock.tick
 
 
 class Tensor(TensorMethods):
@@ -447,241 +442,10 @@ def wrap(array: Any, node: Node | None = None) -> Tensor:
     return result
 
 
-# Recording operations
-
-
-def record(operation: Any, output: Any, *edges: tuple[Tensor, Rule, Any]) -> Tensor:
-    """A tensor around `output`, an array, that remembers by which operation it came to be.
-
-    An edge is a triple (input, rule, kept). The rule is the input's vector-Jacobian product: called
-    as `rule(g)`, `rule(g, kept)` or, if `kept` is a tuple, `rule(g, *kept)`, with the gradient `g`
-    of the output, it returns the gradient of the input. `kept` is None, a tensor, `OUTPUT` (the
-    operation's own result), or a tuple of these. What a rule needs of the numbers it must get in
-    this way, since the engine checks that they were not overwritten, and frees them; it may close
-    over shapes and options, but never over a tensor.
-
-    Broadcasting is undone by the engine: a rule may return a gradient of the output's shape for an
-    input that was repeated along some dimensions.
-
-    In a first-order backward pass a rule is called with bare arrays, with `create_graph` with
-    tensors, so that it is differentiated in turn. Written with operators and the functions of
-    `minigrad.ops`, which take both, it need not know which.
-
-    >>> import numpy as np, minigrad as mg
-    >>> def cube(x):
-    ...     x = mg.as_tensor(x)
-    ...     return mg.record(cube, x.data**3, (x, lambda g, x: g * 3 * x * x, x))
-    >>> x = mg.tensor(2.0, requires_grad=True)
-    >>> cube(x).backward()
-    >>> x.grad
-    tensor(12.)
-    """
-    if output.__class__ is not ndarray:
-        output = array_module(output).asarray(output)
-    result = _new_tensor(Tensor)
-    result.data = output
-    result.grad = result.node = None
-    level = mode.level
-    if level:
-        live = []
-        keeps = keeps_output = False
-        for x, rule, kept in edges:
-            parent = x.node
-            if parent is not None:
-                live.append((parent, rule, kept))
-                if kept is not None:
-                    keeps = True
-                    if kept is OUTPUT or (kept.__class__ is tuple and _contains_output(kept)):
-                        keeps_output = True
-        if live:
-            # Only what keeps something can be made stale, so only that needs its line.
-            result.node = _node(operation, live, output, keeps or level > 1)
-            if keeps_output:
-                result.node.output = output
-            if level > 1:
-                tell_recorded(result.node)
-    return result
-
-
-def record_pair(
-    operation: Any,
-    output: Any,
-    a: Tensor,
-    rule_a: Rule,
-    kept_a: Tensor | None,
-    b: Tensor,
-    rule_b: Rule,
-    kept_b: Tensor | None,
-) -> Tensor:
-    """As `record` with two edges, laid flat: faster, for operations that are all overhead."""
-    if output.__class__ is not ndarray:
-        output = array_module(output).asarray(output)
-    result = _new_tensor(Tensor)
-    result.data = output
-    result.grad = result.node = None
-    level = mode.level
-    if level:
-        parent_a, parent_b = a.node, b.node
-        if parent_b is None:
-            if parent_a is None:
-                return result
-            edges = ((parent_a, rule_a, kept_a),)
-        elif parent_a is None:
-            edges = ((parent_b, rule_b, kept_b),)
-        else:
-            edges = ((parent_a, rule_a, kept_a), (parent_b, rule_b, kept_b))
-        # What `_node` does, written out: the call would take a twentieth of the time.
-        result.node = node = _new_node(Node)
-        node.operation = operation
-        node.edges = edges
-        node.shape = output.shape
-        node.output = node.hooks = None
-        node.turn = tick()
-        keeps = kept_a is not None or kept_b is not None
-        node.line = user_line(2) if keeps or level > 1 else None
-        if level > 1:
-            tell_recorded(node)
-    return result
-
-
-def _node(operation: Any, edges: Any, output: Any, with_line: bool) -> Node:
-    node = _new_node(Node)
-    node.operation = operation
-    node.edges = edges
-    node.shape = output.shape
-    node.output = node.hooks = None
-    node.turn = tick()
-    node.line = user_line(3) if with_line else None
-    return node
-
-
-def _contains_output(kept: tuple[Any, ...]) -> bool:
-    return any(k is OUTPUT for k in kept)  # `in` would compare tensors with ==
-
-
-def record_view(operation: Any, output: Any, *edges: tuple[Tensor, Rule, Any]) -> Tensor:
-    """As `record`, for an output that shows its input's memory: changes in place are watched."""
-    result = record(operation, output, *edges)
-    if result.node is not None:
-        result.node.memory = weakref.ref(result.data)
-    return result
-
-
-def operands(a: Any, b: Any, operation: str = "operation") -> tuple[Tensor, Tensor]:
-    """Two operands of one type: a Python number takes the other's, tensors are promoted.
-
-    Raises:
-        TypeError: if they are on different devices, or hold no numbers.
-    """
-    if isinstance(b, _NUMBERS) and not isinstance(a, _NUMBERS):
-        return _beside_number(as_tensor(a), b)
-    if isinstance(a, _NUMBERS) and not isinstance(b, _NUMBERS):
-        b, a = _beside_number(as_tensor(b), a)
-        return a, b
-    a, b = as_tensor(a), as_tensor(b)
-    if a.data.__class__ is not b.data.__class__:
-        raise TypeError(f"{operation}: the operands are on {a.device} and {b.device}")
-    if a.data.dtype is not b.data.dtype:
-        common = dtypes.promote(a.dtype, b.dtype, not a.ndim, not b.ndim)
-        a, b = a.to(common), b.to(common)
-    return a, b
-
-
-_NUMBERS = (float, int, bool)
-
-
-def _beside_number(x: Tensor, number: float) -> tuple[Tensor, Tensor]:
-    """A tensor and a Python number of its type, unless the number's kind is higher."""
-    dtype = x.data.dtype
-    if dtype.kind not in "fc":
-        if isinstance(number, float):
-            dtype = dtypes.get_default_dtype()
-        elif dtype.kind == "b" and not isinstance(number, bool):
-            dtype = dtypes.int64
-        x = x.to(dtype)
-    if x.data.__class__ is ndarray and number:  # 0.0 and -0.0 are the same key, but not the same
-        return x, _constant(number, dtype)
-    return x, wrap(array_module(x.data).asarray(number, dtype))
-
-
-@functools.lru_cache(256)
-def _constant(number: float, dtype: np.dtype[Any]) -> Tensor:
-    """A read-only tensor without dimensions; programs use the same few numbers again and again."""
-    array = np.array(number, dtype)
-    array.flags.writeable = False
-    return wrap(array)
-
-
-# Changing tensors in place
-
-
-def inplace(x: Tensor, operation: Callable[..., Tensor], *args: Any, **options: Any) -> Tensor:
-    """Overwrite `x` with `operation(x, ...)`; where gradients are recorded, `x` moves in the graph.
-
-    Raises:
-        RuntimeError: for a leaf that requires a gradient, or a view whose base the graph cannot
-            follow, while recording.
-        ValueError: if the result has another shape; TypeError: if it needs another kind of number.
-            Nothing is changed then.
-    """
-    before = wrap(x.data, x.node)
-    name = operation.__name__ + "_"
-    if mode.recording:
-        if isinstance(x.node, Leaf):
-            raise RuntimeError(
-                f"{name}: a leaf tensor that requires a gradient cannot be changed in place while "
-                "operations are recorded; use no_grad()"
-            )
-        if any(getattr(a, "node", None) is not None for a in (x, *args, *options.values())):
-            before = wrap(x.data.copy(), x.node)  # rules may keep the old numbers
-    result = operation(before, *args, **options)
-    if result.shape != x.shape:
-        raise ValueError(f"{name}: the result has shape {result.shape}, the tensor {x.shape}")
-    if dtypes.category(result.dtype) > dtypes.category(x.dtype):
-        raise TypeError(f"{name}: the result is {result.dtype}, the tensor holds {x.dtype}")
-    recorded = result.node is not None
-    if recorded and _is_shared_view(x):
-        raise RuntimeError(
-            f"{name}: the tensor is a view, and the graph of the tensor whose memory it shows "
-            "would not know of the change; write x[i] = x[i] * 2 for x[i] *= 2, or clone() it first"
-        )
-    if result.dtype != x.dtype:
-        result = result.to(x.dtype)
-    write(x, result.data, name, recorded)
-    if recorded:
-        x.node = result.node
-    return x
-
-
-def write(x: Tensor, numbers: Any, name: str, recorded: bool = False) -> None:
-    """Overwrite the numbers of `x`, and note that they changed.
-
-    Raises:
-        ValueError: if the memory is read-only.
-    """
-    if isinstance(x.data, ndarray) and not x.data.flags.writeable:
-        raise ValueError(
-            f"{name}: the tensor's memory is read-only (a view that repeats elements?)"
-        )
-    x.data[...] = numbers
-    changed(x.data, name, recorded)
-
-
-def _is_shared_view(x: Tensor) -> bool:
-    """Whether somebody else still holds the memory that `x` shows a part of."""
-    base = x.data.base
-    if base is None:
-        return False
-    if getattr(x.node, "memory", None) is not None:
-        return True
-    # The view's own reference, the local variable and getrefcount's argument make three.
-    return sys.getrefcount(base) > 3
-
-
 # Operations make tensors and tensors offer operations: the one knot in the imports is tied here.
-from . import methods, ops  # noqa: E402
+from . import inplace, methods, ops  # noqa: E402
 
-methods.ops, methods.inplace = ops, inplace  # type: ignore[attr-defined]
+methods.ops, methods.inplace = ops, inplace.inplace  # type: ignore[attr-defined]
 
 # These operators are the functions themselves: a method around each would cost a tenth of a tiny
 # operation's time.

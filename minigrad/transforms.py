@@ -13,7 +13,8 @@ from minigrad_kernels.arrays import array_module
 
 from . import autograd, ops, random
 from .graph import Clock, Leaf, mode, modified, used_from_before
-from .tensor import Tensor, as_tensor, record, wrap
+from .recording import record
+from .tensor import Tensor, as_tensor, wrap
 
 TensorFunction = Callable[..., Any]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..tensor import Tensor, inplace as change
+from ..inplace import inplace as change
+from ..tensor import Tensor
 from . import functional as F
 from .arguments import number
 from .module import Module

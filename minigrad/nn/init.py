@@ -13,8 +13,9 @@ import minigrad_kernels as kernels
 from minigrad_kernels.arrays import array_module
 
 from .. import dtypes
+from ..inplace import write
 from ..random import Generator, fill
-from ..tensor import Tensor, write
+from ..tensor import Tensor
 
 
 def _checked(name: str, tensor: Any, dimensions: int = 0, **numbers: float) -> Tensor:

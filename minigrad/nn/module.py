@@ -10,7 +10,8 @@ import numpy as np
 from minigrad_kernels.arrays import array_module
 
 from .. import dtypes, ops
-from ..tensor import RemovableHandle, Tensor, to_array, wrap, write
+from ..inplace import write
+from ..tensor import RemovableHandle, Tensor, to_array, wrap
 from .parameter import Parameter
 
 M = TypeVar("M", bound="Module")

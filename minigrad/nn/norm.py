@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import Tensor, as_tensor, wrap, write
+from ..inplace import write
+from ..tensor import Tensor, as_tensor, wrap
 from . import functional as F, init
 from .arguments import empty, integer, integers, number
 from .module import Module

@@ -8,7 +8,8 @@ from typing import Any
 import minigrad_kernels as kernels
 
 from ..graph import OUTPUT
-from ..tensor import Tensor, TensorLike, as_tensor, operands, record
+from ..recording import operands, record
+from ..tensor import Tensor, TensorLike, as_tensor
 from .bounds import clip
 from .cast import floating
 from .elementwise import vanishing

@@ -9,7 +9,9 @@ import numpy as np
 
 import minigrad_kernels as kernels
 
-from ..tensor import Tensor, TensorLike, as_tensor, record, wrap, write
+from ..inplace import write
+from ..recording import record
+from ..tensor import Tensor, TensorLike, as_tensor, wrap
 from .elementwise import add, mul, sub
 from .layer_norm import check_eps, check_same_shape, checked, curvature, data_of
 from .reduce import sum as sum_of

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import Tensor, TensorLike, as_tensor, operands, record
+from ..recording import operands, record
+from ..tensor import Tensor, TensorLike, as_tensor
 from .elementwise import combine, misfit, where
 from .registry import differentiable, fails, integers, real, sample, separated
 

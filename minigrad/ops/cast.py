@@ -9,7 +9,8 @@ import numpy as np
 from minigrad_kernels.arrays import is_array
 
 from .. import dtypes
-from ..tensor import Tensor, TensorLike, as_tensor, record
+from ..recording import record
+from ..tensor import Tensor, TensorLike, as_tensor
 from .registry import differentiable, fails, real, sample
 
 

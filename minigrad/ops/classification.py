@@ -14,7 +14,8 @@ import numpy as np
 
 import minigrad_kernels as kernels
 
-from ..tensor import Tensor, TensorLike, as_tensor, record, wrap
+from ..recording import record
+from ..tensor import Tensor, TensorLike, as_tensor, wrap
 from .elementwise import mul, where
 from .loss import check_reduction, reduced
 from .pick import gather

@@ -8,7 +8,8 @@ import numpy as np
 
 from minigrad_kernels.arrays import is_array
 
-from ..tensor import Tensor, TensorLike, as_tensor, operands, wrap
+from ..recording import operands
+from ..tensor import Tensor, TensorLike, as_tensor, wrap
 from .elementwise import MISFIT, combine
 from .registry import booleans, differentiable, fails, integers, real, sample
 

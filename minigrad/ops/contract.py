@@ -10,7 +10,8 @@ from typing import Any
 
 import minigrad_kernels as kernels
 
-from ..tensor import Tensor, TensorLike, as_tensor, record, record_view
+from ..recording import record, record_view
+from ..tensor import Tensor, TensorLike, as_tensor
 from .join import promoted
 from .pick import diagonal
 from .registry import differentiable, fails, real, sample

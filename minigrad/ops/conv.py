@@ -8,7 +8,8 @@ from typing import Any
 
 import minigrad_kernels as kernels
 
-from ..tensor import Tensor, TensorLike, as_tensor, operands, record
+from ..recording import operands, record
+from ..tensor import Tensor, TensorLike, as_tensor
 from . import reduce
 from .elementwise import add
 from .geometry import (

@@ -6,7 +6,8 @@ from typing import Any
 
 from minigrad_kernels.arrays import array_module
 
-from ..tensor import Tensor, TensorLike, as_tensor, record
+from ..recording import record
+from ..tensor import Tensor, TensorLike, as_tensor
 from .elementwise import passed_on, vanishing
 from .registry import differentiable, fails, real, sample
 

@@ -8,7 +8,8 @@ import minigrad_kernels as kernels
 from minigrad_kernels.random import blocks_taken
 
 from .. import dtypes, random
-from ..tensor import Tensor, TensorLike, as_tensor, record
+from ..recording import record
+from ..tensor import Tensor, TensorLike, as_tensor
 from .registry import differentiable, fails, real, sample
 
 

@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ..tensor import Tensor, TensorLike, as_tensor, operands, record, record_pair, wrap
+from ..recording import operands, record, record_pair
+from ..tensor import Tensor, TensorLike, as_tensor, wrap
 from .cast import floating
 from .registry import booleans, differentiable, fails, integers, positive, real, sample, separated
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import minigrad_kernels as kernels
 
-from ..tensor import Tensor, TensorLike, as_tensor, record, wrap
+from ..recording import record
+from ..tensor import Tensor, TensorLike, as_tensor, wrap
 from .elementwise import where
 from .registry import differentiable, fails, integers, real, sample
 from .shape import unsqueeze

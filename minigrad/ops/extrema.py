@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from minigrad_kernels.arrays import array_module
 
 from ..graph import OUTPUT
-from ..tensor import Tensor, TensorLike, as_tensor, record, wrap
+from ..recording import record
+from ..tensor import Tensor, TensorLike, as_tensor, wrap
 from .compare import eq, isnan, logical_or
 from .elementwise import maximum, minimum, where
 from .reduce import WRONG_DIMS, axes_for, length, spread, sum

@@ -10,7 +10,8 @@ import numpy as np
 from minigrad_kernels.arrays import array_module, is_array
 
 from .. import dtypes
-from ..tensor import Tensor, TensorLike, as_tensor, record, record_view, wrap
+from ..recording import record, record_view
+from ..tensor import Tensor, TensorLike, as_tensor, wrap
 from .registry import differentiable, fails, integers, real, sample
 from .shape import reshape
 

@@ -9,7 +9,8 @@ from typing import Any
 from minigrad_kernels.arrays import array_module
 
 from .. import dtypes
-from ..tensor import Tensor, TensorLike, as_tensor, record
+from ..recording import record
+from ..tensor import Tensor, TensorLike, as_tensor
 from .index import getitem
 from .pick import index_select
 from .registry import differentiable, fails, real, sample

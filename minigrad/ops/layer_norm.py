@@ -20,7 +20,8 @@ import numpy as np
 import minigrad_kernels as kernels
 
 from .. import dtypes
-from ..tensor import Tensor, TensorLike, as_tensor, record, wrap
+from ..recording import record
+from ..tensor import Tensor, TensorLike, as_tensor, wrap
 from .elementwise import add, mul, sub
 from .reduce import mean as mean_of
 from .registry import differentiable, fails, positive, real, sample

@@ -7,7 +7,8 @@ from typing import Any
 
 import minigrad_kernels as kernels
 
-from ..tensor import Tensor, TensorLike, operands, record, record_pair
+from ..recording import operands, record, record_pair
+from ..tensor import Tensor, TensorLike
 from .registry import differentiable, fails, real, sample
 from .shape import reshape, transpose
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import minigrad_kernels as kernels
 
-from ..tensor import Tensor, TensorLike, as_tensor, operands, record
+from ..recording import operands, record
+from ..tensor import Tensor, TensorLike, as_tensor
 from .elementwise import add, passed_on
 from .linalg import matmul, product
 from .registry import differentiable, fails, real, sample

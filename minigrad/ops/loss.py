@@ -13,7 +13,8 @@ import numpy as np
 
 import minigrad_kernels as kernels
 
-from ..tensor import Tensor, TensorLike, as_tensor, operands, record
+from ..recording import operands, record
+from ..tensor import Tensor, TensorLike, as_tensor
 from .activation import sigmoid, softplus
 from .bounds import clip
 from .elementwise import div, maximum, mul, sub, where

@@ -6,7 +6,8 @@ from typing import Any
 
 import minigrad_kernels as kernels
 
-from ..tensor import Tensor, TensorLike, as_tensor, record
+from ..recording import record
+from ..tensor import Tensor, TensorLike, as_tensor
 from .geometry import (
     Options,
     Size,

@@ -10,7 +10,8 @@ import numpy as np
 from minigrad_kernels.arrays import array_module
 
 from .. import dtypes
-from ..tensor import Tensor, TensorLike, as_tensor, operands, record, record_view, wrap
+from ..recording import operands, record, record_view
+from ..tensor import Tensor, TensorLike, as_tensor, wrap
 from .elementwise import passed_on
 from .index import add_up, getitem, getitem_adjoint
 from .registry import booleans, differentiable, fails, integers, real, sample

@@ -6,7 +6,8 @@ from typing import Any
 
 import minigrad_kernels as kernels
 
-from ..tensor import Tensor, TensorLike, as_tensor, record, wrap
+from ..recording import record
+from ..tensor import Tensor, TensorLike, as_tensor, wrap
 from .geometry import Size, check_batch, check_images, check_pooling, pair, pooling_options
 from .registry import differentiable, fails, integers, real, sample, separated
 

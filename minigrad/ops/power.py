@@ -7,7 +7,8 @@ from typing import Any
 
 from .. import dtypes
 from ..graph import OUTPUT
-from ..tensor import Tensor, TensorLike, as_tensor, operands, record
+from ..recording import operands, record
+from ..tensor import Tensor, TensorLike, as_tensor
 from .cast import floating, to
 from .elementwise import MISFIT, combine, vanishing, where
 from .registry import differentiable, fails, integers, positive, real, sample, separated

@@ -14,7 +14,8 @@ import numpy as np
 from minigrad_kernels.arrays import array_module
 
 from .. import dtypes
-from ..tensor import Tensor, TensorLike, as_tensor, record, record_view, wrap
+from ..recording import record, record_view
+from ..tensor import Tensor, TensorLike, as_tensor, wrap
 from .registry import booleans, differentiable, fails, integers, real, sample
 from .shape import axes_of
 

@@ -13,7 +13,8 @@ from minigrad_kernels.arrays import array_module
 
 from .. import dtypes
 from ..graph import OUTPUT
-from ..tensor import Tensor, TensorLike, as_tensor, operands, record
+from ..recording import operands, record
+from ..tensor import Tensor, TensorLike, as_tensor
 from .reduce import SLICES, WRONG_DIMS, axes_for, spread
 from .registry import differentiable, fails, integers, real, sample
 from .shape import axis_of, flip, permute, reshape

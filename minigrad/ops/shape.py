@@ -8,7 +8,8 @@ from typing import Any
 
 from minigrad_kernels.arrays import array_module
 
-from ..tensor import Tensor, TensorLike, as_tensor, record, record_view
+from ..recording import record, record_view
+from ..tensor import Tensor, TensorLike, as_tensor
 from .elementwise import passed_on
 from .registry import differentiable, fails, real, sample
 

@@ -7,7 +7,8 @@ from typing import Any
 import minigrad_kernels as kernels
 
 from ..graph import OUTPUT
-from ..tensor import Tensor, TensorLike, operands, record
+from ..recording import operands, record
+from ..tensor import Tensor, TensorLike
 from .reduce import real_numbers, sum as sum_
 from .registry import differentiable, fails, integers, real, sample
 from .shape import axis_of, reshape

@@ -11,7 +11,8 @@ from minigrad_kernels.arrays import array_module
 
 from .. import dtypes
 from ..graph import OUTPUT
-from ..tensor import Tensor, TensorLike, record
+from ..recording import record
+from ..tensor import Tensor, TensorLike
 from .cast import floating
 from .elementwise import vanishing, where
 from .extrema import amax, amin

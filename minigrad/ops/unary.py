@@ -13,7 +13,8 @@ import numpy as np
 from minigrad_kernels.arrays import array_module
 
 from ..graph import OUTPUT
-from ..tensor import Tensor, TensorLike, as_tensor, record
+from ..recording import record
+from ..tensor import Tensor, TensorLike, as_tensor
 from .cast import floating
 from .elementwise import negated, vanishing
 from .registry import booleans, differentiable, fails, integers, positive, real, sample, separated

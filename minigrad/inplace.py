@@ -1,0 +1,75 @@
+"""Changing a tensor in place, while the graph keeps the right story of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from . import dtypes
+from .graph import Leaf, mode
+from .memory import changed
+from .tensor import Tensor, ndarray, wrap
+
+
+def inplace(x: Tensor, operation: Callable[..., Tensor], *args: Any, **options: Any) -> Tensor:
+    """Overwrite `x` with `operation(x, ...)`; where gradients are recorded, `x` moves in the graph.
+
+    Raises:
+        RuntimeError: for a leaf that requires a gradient, or a view whose base the graph cannot
+            follow, while recording.
+        ValueError: if the result has another shape; TypeError: if it needs another kind of number.
+            Nothing is changed then.
+    """
+    before = wrap(x.data, x.node)
+    name = operation.__name__ + "_"
+    if mode.recording:
+        if isinstance(x.node, Leaf):
+            raise RuntimeError(
+                f"{name}: a leaf tensor that requires a gradient cannot be changed in place while "
+                "operations are recorded; use no_grad()"
+            )
+        if any(getattr(a, "node", None) is not None for a in (x, *args, *options.values())):
+            before = wrap(x.data.copy(), x.node)  # rules may keep the old numbers
+    result = operation(before, *args, **options)
+    if result.shape != x.shape:
+        raise ValueError(f"{name}: the result has shape {result.shape}, the tensor {x.shape}")
+    if dtypes.category(result.dtype) > dtypes.category(x.dtype):
+        raise TypeError(f"{name}: the result is {result.dtype}, the tensor holds {x.dtype}")
+    recorded = result.node is not None
+    if recorded and _is_shared_view(x):
+        raise RuntimeError(
+            f"{name}: the tensor is a view, and the graph of the tensor whose memory it shows "
+            "would not know of the change; write x[i] = x[i] * 2 for x[i] *= 2, or clone() it first"
+        )
+    if result.dtype != x.dtype:
+        result = result.to(x.dtype)
+    write(x, result.data, name, recorded)
+    if recorded:
+        x.node = result.node
+    return x
+
+
+def write(x: Tensor, numbers: Any, name: str, recorded: bool = False) -> None:
+    """Overwrite the numbers of `x`, and note that they changed.
+
+    Raises:
+        ValueError: if the memory is read-only.
+    """
+    if isinstance(x.data, ndarray) and not x.data.flags.writeable:
+        raise ValueError(
+            f"{name}: the tensor's memory is read-only (a view that repeats elements?)"
+        )
+    x.data[...] = numbers
+    changed(x.data, name, recorded)
+
+
+def _is_shared_view(x: Tensor) -> bool:
+    """Whether somebody else still holds the memory that `x` shows a part of."""
+    base = x.data.base
+    if base is None:
+        return False
+    if getattr(x.node, "memory", None) is not None:
+        return True
+    # The view's own reference, the local variable and getrefcount's argument make three.
+    return sys.getrefcount(base) > 3

@@ -1,0 +1,181 @@
+"""`record`: how the result of an operation gets its place in the graph."""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from typing import Any
+
+import numpy as np
+
+from minigrad_kernels.arrays import array_module
+
+from . import dtypes
+from .graph import OUTPUT, Clock, Node, Rule, mode, tell_recorded, user_line
+from .tensor import Tensor, as_tensor, ndarray, wrap
+
+_new_tensor = Tensor.__new__
+_new_node = Node.__new__
+tick = Clock.tick
+
+
+def record(operation: Any, output: Any, *edges: tuple[Tensor, Rule, Any]) -> Tensor:
+    """A tensor around `output`, an array, that remembers by which operation it came to be.
+
+    An edge is a triple (input, rule, kept). The rule is the input's vector-Jacobian product: called
+    as `rule(g)`, `rule(g, kept)` or, if `kept` is a tuple, `rule(g, *kept)`, with the gradient `g`
+    of the output, it returns the gradient of the input. `kept` is None, a tensor, `OUTPUT` (the
+    operation's own result), or a tuple of these. What a rule needs of the numbers it must get in
+    this way, since the engine checks that they were not overwritten, and frees them; it may close
+    over shapes and options, but never over a tensor.
+
+    Broadcasting is undone by the engine: a rule may return a gradient of the output's shape for an
+    input that was repeated along some dimensions.
+
+    In a first-order backward pass a rule is called with bare arrays, with `create_graph` with
+    tensors, so that it is differentiated in turn. Written with operators and the functions of
+    `minigrad.ops`, which take both, it need not know which.
+
+    >>> import numpy as np, minigrad as mg
+    >>> def cube(x):
+    ...     x = mg.as_tensor(x)
+    ...     return mg.record(cube, x.data**3, (x, lambda g, x: g * 3 * x * x, x))
+    >>> x = mg.tensor(2.0, requires_grad=True)
+    >>> cube(x).backward()
+    >>> x.grad
+    tensor(12.)
+    """
+    if output.__class__ is not ndarray:
+        output = array_module(output).asarray(output)
+    result = _new_tensor(Tensor)
+    result.data = output
+    result.grad = result.node = None
+    level = mode.level
+    if level:
+        live = []
+        keeps = keeps_output = False
+        for x, rule, kept in edges:
+            parent = x.node
+            if parent is not None:
+                live.append((parent, rule, kept))
+                if kept is not None:
+                    keeps = True
+                    if kept is OUTPUT or (kept.__class__ is tuple and _contains_output(kept)):
+                        keeps_output = True
+        if live:
+            # Only what keeps something can be made stale, so only that needs its line.
+            result.node = _node(operation, live, output, keeps or level > 1)
+            if keeps_output:
+                result.node.output = output
+            if level > 1:
+                tell_recorded(result.node)
+    return result
+
+
+def record_pair(
+    operation: Any,
+    output: Any,
+    a: Tensor,
+    rule_a: Rule,
+    kept_a: Tensor | None,
+    b: Tensor,
+    rule_b: Rule,
+    kept_b: Tensor | None,
+) -> Tensor:
+    """As `record` with two edges, laid flat: faster, for operations that are all overhead."""
+    if output.__class__ is not ndarray:
+        output = array_module(output).asarray(output)
+    result = _new_tensor(Tensor)
+    result.data = output
+    result.grad = result.node = None
+    level = mode.level
+    if level:
+        parent_a, parent_b = a.node, b.node
+        if parent_b is None:
+            if parent_a is None:
+                return result
+            edges = ((parent_a, rule_a, kept_a),)
+        elif parent_a is None:
+            edges = ((parent_b, rule_b, kept_b),)
+        else:
+            edges = ((parent_a, rule_a, kept_a), (parent_b, rule_b, kept_b))
+        # What `_node` does, written out: the call would take a twentieth of the time.
+        result.node = node = _new_node(Node)
+        node.operation = operation
+        node.edges = edges
+        node.shape = output.shape
+        node.output = node.hooks = None
+        node.turn = tick()
+        keeps = kept_a is not None or kept_b is not None
+        node.line = user_line(2) if keeps or level > 1 else None
+        if level > 1:
+            tell_recorded(node)
+    return result
+
+
+def _node(operation: Any, edges: Any, output: Any, with_line: bool) -> Node:
+    node = _new_node(Node)
+    node.operation = operation
+    node.edges = edges
+    node.shape = output.shape
+    node.output = node.hooks = None
+    node.turn = tick()
+    node.line = user_line(3) if with_line else None
+    return node
+
+
+def _contains_output(kept: tuple[Any, ...]) -> bool:
+    return any(k is OUTPUT for k in kept)  # `in` would compare tensors with ==
+
+
+def record_view(operation: Any, output: Any, *edges: tuple[Tensor, Rule, Any]) -> Tensor:
+    """As `record`, for an output that shows its input's memory: changes in place are watched."""
+    result = record(operation, output, *edges)
+    if result.node is not None:
+        result.node.memory = weakref.ref(result.data)
+    return result
+
+
+def operands(a: Any, b: Any, operation: str = "operation") -> tuple[Tensor, Tensor]:
+    """Two operands of one type: a Python number takes the other's, tensors are promoted.
+
+    Raises:
+        TypeError: if they are on different devices, or hold no numbers.
+    """
+    if isinstance(b, _NUMBERS) and not isinstance(a, _NUMBERS):
+        return _beside_number(as_tensor(a), b)
+    if isinstance(a, _NUMBERS) and not isinstance(b, _NUMBERS):
+        b, a = _beside_number(as_tensor(b), a)
+        return a, b
+    a, b = as_tensor(a), as_tensor(b)
+    if a.data.__class__ is not b.data.__class__:
+        raise TypeError(f"{operation}: the operands are on {a.device} and {b.device}")
+    if a.data.dtype is not b.data.dtype:
+        common = dtypes.promote(a.dtype, b.dtype, not a.ndim, not b.ndim)
+        a, b = a.to(common), b.to(common)
+    return a, b
+
+
+_NUMBERS = (float, int, bool)
+
+
+def _beside_number(x: Tensor, number: float) -> tuple[Tensor, Tensor]:
+    """A tensor and a Python number of its type, unless the number's kind is higher."""
+    dtype = x.data.dtype
+    if dtype.kind not in "fc":
+        if isinstance(number, float):
+            dtype = dtypes.get_default_dtype()
+        elif dtype.kind == "b" and not isinstance(number, bool):
+            dtype = dtypes.int64
+        x = x.to(dtype)
+    if x.data.__class__ is ndarray and number:  # 0.0 and -0.0 are the same key, but not the same
+        return x, _constant(number, dtype)
+    return x, wrap(array_module(x.data).asarray(number, dtype))
+
+
+@functools.lru_cache(256)
+def _constant(number: float, dtype: np.dtype[Any]) -> Tensor:
+    """A read-only tensor without dimensions; programs use the same few numbers again and again."""
+    array = np.array(number, dtype)
+    array.flags.writeable = False
+    return wrap(array)
