@@ -301,20 +301,21 @@ def gradients_of_nodes(
 # What is recorded
 
 
-class _RecordingMode(contextlib.ContextDecorator):
+class _RecordingMode:
     """Switches recording in the current thread: a context, or a decorator of a function."""
 
     wanted = True
+    _before: list[dict[str, Any]]
 
     def __new__(cls, function: Callable[..., Any] | None = None) -> Any:
         self = super().__new__(cls)
-        self._before: list[dict[str, Any]] = []
+        self._before = []
         return self if function is None else self(function)
 
     def __enter__(self) -> None:
         self._before.append(mode.set(recording=self.wanted))
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         mode.set(**self._before.pop())
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,6 +5,7 @@ Written out so that readers, editors and type checkers see them; a test holds th
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -328,10 +329,10 @@ class TensorMethods:
     def lerp(self: Any, end: TensorLike, weight: TensorLike) -> Tensor:
         return ops.lerp(self, end, weight)
 
-    def softmax(self: Any, dim: int) -> Tensor:
+    def softmax(self: Any, dim: builtins.int) -> Tensor:
         return ops.softmax(self, dim)
 
-    def log_softmax(self: Any, dim: int) -> Tensor:
+    def log_softmax(self: Any, dim: builtins.int) -> Tensor:
         return ops.log_softmax(self, dim)
 
     def clone(self: Any) -> Tensor:
@@ -343,7 +344,7 @@ class TensorMethods:
     # Types and devices
 
     def to(
-        self: Any, *target: Any, dtype: Any = None, device: Any = None, copy: bool = False
+        self: Any, *target: Any, dtype: Any = None, device: Any = None, copy: builtins.bool = False
     ) -> Tensor:
         return ops.to(self, *target, dtype=dtype, device=device, copy=copy)
 
@@ -370,55 +371,65 @@ class TensorMethods:
 
     # Reductions
 
-    def sum(self: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
+    def sum(self: Any, dim: Any = None, keepdim: builtins.bool = False) -> Tensor:
         return ops.sum(self, dim, keepdim)
 
-    def mean(self: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
+    def mean(self: Any, dim: Any = None, keepdim: builtins.bool = False) -> Tensor:
         return ops.mean(self, dim, keepdim)
 
-    def prod(self: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
+    def prod(self: Any, dim: Any = None, keepdim: builtins.bool = False) -> Tensor:
         return ops.prod(self, dim, keepdim)
 
-    def all(self: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
+    def all(self: Any, dim: Any = None, keepdim: builtins.bool = False) -> Tensor:
         return ops.all(self, dim, keepdim)
 
-    def any(self: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
+    def any(self: Any, dim: Any = None, keepdim: builtins.bool = False) -> Tensor:
         return ops.any(self, dim, keepdim)
 
-    def amax(self: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
+    def amax(self: Any, dim: Any = None, keepdim: builtins.bool = False) -> Tensor:
         return ops.amax(self, dim, keepdim)
 
-    def amin(self: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
+    def amin(self: Any, dim: Any = None, keepdim: builtins.bool = False) -> Tensor:
         return ops.amin(self, dim, keepdim)
 
-    def max(self: Any, dim: Any = None, keepdim: bool = False) -> Any:
+    def max(self: Any, dim: Any = None, keepdim: builtins.bool = False) -> Any:
         return ops.max(self, dim, keepdim)
 
-    def min(self: Any, dim: Any = None, keepdim: bool = False) -> Any:
+    def min(self: Any, dim: Any = None, keepdim: builtins.bool = False) -> Any:
         return ops.min(self, dim, keepdim)
 
-    def argmax(self: Any, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    def argmax(
+        self: Any, dim: builtins.int | None = None, keepdim: builtins.bool = False
+    ) -> Tensor:
         return ops.argmax(self, dim, keepdim)
 
-    def argmin(self: Any, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    def argmin(
+        self: Any, dim: builtins.int | None = None, keepdim: builtins.bool = False
+    ) -> Tensor:
         return ops.argmin(self, dim, keepdim)
 
-    def var(self: Any, dim: Any = None, correction: float = 1, keepdim: bool = False) -> Tensor:
+    def var(
+        self: Any, dim: Any = None, correction: builtins.float = 1, keepdim: builtins.bool = False
+    ) -> Tensor:
         return ops.var(self, dim, correction, keepdim)
 
-    def std(self: Any, dim: Any = None, correction: float = 1, keepdim: bool = False) -> Tensor:
+    def std(
+        self: Any, dim: Any = None, correction: builtins.float = 1, keepdim: builtins.bool = False
+    ) -> Tensor:
         return ops.std(self, dim, correction, keepdim)
 
-    def norm(self: Any, p: float = 2.0, dim: Any = None, keepdim: bool = False) -> Tensor:
+    def norm(
+        self: Any, p: builtins.float = 2.0, dim: Any = None, keepdim: builtins.bool = False
+    ) -> Tensor:
         return ops.norm(self, p, dim, keepdim)
 
-    def logsumexp(self: Any, dim: Any, keepdim: bool = False) -> Tensor:
+    def logsumexp(self: Any, dim: Any, keepdim: builtins.bool = False) -> Tensor:
         return ops.logsumexp(self, dim, keepdim)
 
-    def cumsum(self: Any, dim: int) -> Tensor:
+    def cumsum(self: Any, dim: builtins.int) -> Tensor:
         return ops.cumsum(self, dim)
 
-    def cumprod(self: Any, dim: int) -> Tensor:
+    def cumprod(self: Any, dim: builtins.int) -> Tensor:
         return ops.cumprod(self, dim)
 
     # Shape
@@ -441,7 +452,7 @@ class TensorMethods:
     def permute(self: Any, *dims: Any) -> Tensor:
         return ops.permute(self, *dims)
 
-    def broadcast_to(self: Any, shape: Sequence[int]) -> Tensor:
+    def broadcast_to(self: Any, shape: Sequence[builtins.int]) -> Tensor:
         return ops.broadcast_to(self, shape)
 
     def expand_as(self: Any, other: Tensor) -> Tensor:
@@ -453,16 +464,16 @@ class TensorMethods:
     def reshape_as(self: Any, other: Tensor) -> Tensor:
         return ops.reshape(self, other.shape)
 
-    def flatten(self: Any, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    def flatten(self: Any, start_dim: builtins.int = 0, end_dim: builtins.int = -1) -> Tensor:
         return ops.flatten(self, start_dim, end_dim)
 
     def squeeze(self: Any, dim: Any = None) -> Tensor:
         return ops.squeeze(self, dim)
 
-    def unsqueeze(self: Any, dim: int) -> Tensor:
+    def unsqueeze(self: Any, dim: builtins.int) -> Tensor:
         return ops.unsqueeze(self, dim)
 
-    def transpose(self: Any, dim0: int, dim1: int) -> Tensor:
+    def transpose(self: Any, dim0: builtins.int, dim1: builtins.int) -> Tensor:
         return ops.transpose(self, dim0, dim1)
 
     def t(self: Any) -> Tensor:
@@ -477,45 +488,63 @@ class TensorMethods:
     def roll(self: Any, shifts: Any, dims: Any = None) -> Tensor:
         return ops.roll(self, shifts, dims)
 
-    def split(self: Any, split_size: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    def split(self: Any, split_size: Any, dim: builtins.int = 0) -> tuple[Tensor, ...]:
         return ops.split(self, split_size, dim)
 
-    def chunk(self: Any, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    def chunk(self: Any, chunks: builtins.int, dim: builtins.int = 0) -> tuple[Tensor, ...]:
         return ops.chunk(self, chunks, dim)
 
-    def unbind(self: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    def unbind(self: Any, dim: builtins.int = 0) -> tuple[Tensor, ...]:
         return ops.unbind(self, dim)
 
-    def tril(self: Any, diagonal: int = 0) -> Tensor:
+    def tril(self: Any, diagonal: builtins.int = 0) -> Tensor:
         return ops.tril(self, diagonal)
 
-    def triu(self: Any, diagonal: int = 0) -> Tensor:
+    def triu(self: Any, diagonal: builtins.int = 0) -> Tensor:
         return ops.triu(self, diagonal)
 
-    def diagonal(self: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    def diagonal(
+        self: Any, offset: builtins.int = 0, dim1: builtins.int = 0, dim2: builtins.int = 1
+    ) -> Tensor:
         return ops.diagonal(self, offset, dim1, dim2)
 
     # Picking elements
 
-    def gather(self: Any, dim: int, index: TensorLike) -> Tensor:
+    def gather(self: Any, dim: builtins.int, index: TensorLike) -> Tensor:
         return ops.gather(self, dim, index)
 
-    def scatter_add(self: Any, dim: int, index: TensorLike, src: TensorLike) -> Tensor:
+    def scatter_add(self: Any, dim: builtins.int, index: TensorLike, src: TensorLike) -> Tensor:
         return ops.scatter_add(self, dim, index, src)
 
-    def index_select(self: Any, dim: int, index: TensorLike) -> Tensor:
+    def index_select(self: Any, dim: builtins.int, index: TensorLike) -> Tensor:
         return ops.index_select(self, dim, index)
 
-    def take_along_dim(self: Any, indices: TensorLike, dim: int | None = None) -> Tensor:
+    def take_along_dim(self: Any, indices: TensorLike, dim: builtins.int | None = None) -> Tensor:
         return ops.take_along_dim(self, indices, dim)
 
-    def topk(self: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
+    def topk(
+        self: Any,
+        k: builtins.int,
+        dim: builtins.int = -1,
+        largest: builtins.bool = True,
+        sorted: builtins.bool = True,
+    ) -> Any:
         return ops.topk(self, k, dim, largest, sorted)
 
-    def sort(self: Any, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
+    def sort(
+        self: Any,
+        dim: builtins.int = -1,
+        descending: builtins.bool = False,
+        stable: builtins.bool = False,
+    ) -> Any:
         return ops.sort(self, dim, descending, stable)
 
-    def argsort(self: Any, dim: int = -1, descending: bool = False, stable: bool = False) -> Tensor:
+    def argsort(
+        self: Any,
+        dim: builtins.int = -1,
+        descending: builtins.bool = False,
+        stable: builtins.bool = False,
+    ) -> Tensor:
         return ops.argsort(self, dim, descending, stable)
 
     # In place: the tensor itself is changed, and returned
@@ -568,13 +597,13 @@ class TensorMethods:
     def masked_fill_(self: Any, mask: TensorLike, value: TensorLike) -> Tensor:
         return inplace(self, ops.masked_fill, mask, value)
 
-    def scatter_add_(self: Any, dim: int, index: TensorLike, src: TensorLike) -> Tensor:
+    def scatter_add_(self: Any, dim: builtins.int, index: TensorLike, src: TensorLike) -> Tensor:
         return inplace(self, ops.scatter_add, dim, index, src)
 
     def copy_(self: Any, source: TensorLike) -> Tensor:
         return inplace(self, ops.copy, source)
 
-    def fill_(self: Any, value: float) -> Tensor:
+    def fill_(self: Any, value: builtins.float) -> Tensor:
         return inplace(self, ops.fill, value)
 
     def zero_(self: Any) -> Tensor:

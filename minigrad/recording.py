@@ -18,6 +18,8 @@ _new_tensor = Tensor.__new__
 _new_node = Node.__new__
 tick = Clock.tick
 
+Edge = tuple[Node, Rule, Any]
+
 
 def record(operation: Any, output: Any, *edges: tuple[Tensor, Rule, Any]) -> Tensor:
     """A tensor around `output`, an array, that remembers by which operation it came to be.
@@ -94,7 +96,7 @@ def record_pair(
         if parent_b is None:
             if parent_a is None:
                 return result
-            edges = ((parent_a, rule_a, kept_a),)
+            edges: tuple[Edge, ...] = ((parent_a, rule_a, kept_a),)
         elif parent_a is None:
             edges = ((parent_b, rule_b, kept_b),)
         else:

@@ -449,6 +449,6 @@ methods.ops, methods.inplace = ops, inplace.inplace  # type: ignore[attr-defined
 
 # These operators are the functions themselves: a method around each would cost a tenth of a tiny
 # operation's time.
-Tensor.__add__ = Tensor.__radd__ = ops.add  # type: ignore[method-assign,assignment]
-Tensor.__mul__ = Tensor.__rmul__ = ops.mul  # type: ignore[method-assign,assignment]
-Tensor.__sub__ = ops.sub  # type: ignore[method-assign,assignment]
+Tensor.__add__ = Tensor.__radd__ = ops.add  # type: ignore[method-assign,has-type]
+Tensor.__mul__ = Tensor.__rmul__ = ops.mul  # type: ignore[method-assign,has-type]
+Tensor.__sub__ = ops.sub  # type: ignore[method-assign,has-type]
