@@ -1,3 +1,4 @@
 """The demonstration: gradients are checked, a network is trained, kernels are timed, a report."""
 
-from .steps import WANTED as WANTED, Missing as Missing, Outcome as Outcome, run as run
+from .outcome import Outcome as Outcome
+from .steps import WANTED as WANTED, Missing as Missing, run as run

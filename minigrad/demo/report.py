@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import jinja2
 import numpy as np
@@ -12,9 +11,7 @@ from markupsafe import Markup
 
 from .. import machine
 from . import figures
-
-if TYPE_CHECKING:
-    from .steps import Outcome
+from .outcome import Outcome
 
 
 def write(outcome: Outcome, path: Path) -> None:

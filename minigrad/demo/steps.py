@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from .. import data, manual_seed, nn, ops, optim
 from ..tensor import Tensor
 from ..testing import Verdict, gradcheck
 from ..training import Trainer
+from .outcome import Outcome
 from .timings import Timing, measure
 
 WANTED = 0.97
@@ -22,40 +22,6 @@ WANTED = 0.97
 
 class Missing(Exception):
     """A package that is needed is not installed; says which."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What the demonstration found.
-
-    Attributes:
-        verdict: on the gradients of a small network.
-        error: the largest difference from finite differences.
-        model: the trained network.
-        losses: the loss of each step.
-        accuracies: the share of test images that were right, after each epoch.
-        images: some test images, (N, 1, 8, 8), with their `truth` and what the model `said`.
-        timings: of some kernels.
-        seconds: how long all of it took.
-        report: the report's file; None without one.
-    """
-
-    verdict: Verdict
-    error: float
-    model: nn.Module
-    losses: list[float]
-    accuracies: list[float]
-    images: np.ndarray
-    truth: list[int]
-    said: list[int]
-    timings: list[Timing]
-    seconds: float
-    report: Path | None
-
-    @property
-    def accuracy(self) -> float:
-        """The share of test images that are right in the end."""
-        return self.accuracies[-1]
 
 
 def run(output: Path, epochs: int = 10, quick: bool = False, report: bool = True) -> Outcome:
