@@ -8,24 +8,14 @@ takes to ask whose the array is.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from .arrays import Array, array_module
-from .registry import Arguments, Cost, arguments, kernel
-
-Samples = Callable[[np.random.Generator], Iterator[Arguments]]
-
-
-def into(y: Array, out: Array | None) -> Array:
-    """`y` itself, or `out` after `y` was copied there."""
-    if out is None:
-        return y
-    array_module(out).copyto(out, y)
-    return out
+from .arrays import Array, array_module, deliver
+from .registry import Arguments, Samples, arguments, kernel, per_element
 
 
 def drawn(count: int, *variants: dict[str, Any], scale: float = 3.0) -> Samples:
@@ -47,16 +37,6 @@ def drawn(count: int, *variants: dict[str, Any], scale: float = 3.0) -> Samples:
     return samples
 
 
-def per_element(flops: int) -> Callable[..., Cost]:
-    """The cost of so many operations an element; inputs are read once, the output written once."""
-
-    def cost(*arrays: Array, **_: Any) -> Cost:
-        x = arrays[0]
-        return Cost(flops=flops * x.size, bytes=sum(a.nbytes for a in arrays) + x.nbytes)
-
-    return cost
-
-
 # Kinked at 0
 
 
@@ -69,33 +49,33 @@ def relu(x: Array, *, out: Array | None = None) -> Array:
 @kernel(samples=drawn(2), cost=per_element(1))
 def relu_gradient(g: Array, y: Array, *, out: Array | None = None) -> Array:
     """`g` where the output y = relu(x) is not 0, else 0: whatever `g` is there, infinite or NaN."""
-    return into(array_module(y).where(y <= 0, 0, g), out)
+    return deliver(array_module(y).where(y <= 0, 0, g), out)
 
 
 @kernel(samples=drawn(1, {"slope": 0.01}, {"slope": -0.5}), cost=per_element(2))
 def leaky_relu(x: Array, *, slope: float, out: Array | None = None) -> Array:
     """x where it is positive, else slope * x."""
-    return into(array_module(x).where(x > 0, x, x * slope), out)
+    return deliver(array_module(x).where(x > 0, x, x * slope), out)
 
 
 @kernel(samples=drawn(2, {"slope": 0.01}, {"slope": -0.5}), cost=per_element(2))
 def leaky_relu_gradient(g: Array, x: Array, *, slope: float, out: Array | None = None) -> Array:
     """`g` where x is positive, else slope * g."""
-    return into(array_module(x).where(x > 0, g, g * slope), out)
+    return deliver(array_module(x).where(x > 0, g, g * slope), out)
 
 
 @kernel(samples=drawn(1, {"alpha": 1.0}, {"alpha": 0.3}), cost=per_element(3))
 def elu(x: Array, *, alpha: float, out: Array | None = None) -> Array:
     """x where it is positive, else alpha * (exp(x) - 1)."""
     xp = array_module(x)
-    return into(xp.where(x > 0, x, alpha * xp.expm1(xp.minimum(x, 0))), out)
+    return deliver(xp.where(x > 0, x, alpha * xp.expm1(xp.minimum(x, 0))), out)
 
 
 @kernel(samples=drawn(2, {"alpha": 1.0}, {"alpha": 0.3}), cost=per_element(4))
 def elu_gradient(g: Array, x: Array, *, alpha: float, out: Array | None = None) -> Array:
     """`g` where x is positive, else g * alpha * exp(x)."""
     xp = array_module(x)
-    return into(xp.where(x > 0, g, g * (alpha * xp.exp(xp.minimum(x, 0)))), out)
+    return deliver(xp.where(x > 0, g, g * (alpha * xp.exp(xp.minimum(x, 0)))), out)
 
 
 # S-shaped
@@ -154,7 +134,7 @@ def softplus(x: Array, *, beta: float, threshold: float, out: Array | None = Non
     xp = array_module(x)
     z = x * beta
     y = (xp.maximum(z, 0) + xp.log1p(xp.exp(-xp.abs(z)))) / beta
-    return into(xp.where(z > threshold, x, y), out)
+    return deliver(xp.where(z > threshold, x, y), out)
 
 
 @kernel(samples=drawn(2, *SOFTPLUS), cost=per_element(6))
@@ -163,7 +143,7 @@ def softplus_gradient(
 ) -> Array:
     """g * sigmoid(beta * x), and g itself where beta * x exceeds the threshold."""
     z = x * beta
-    return into(array_module(x).where(z > threshold, g, g * sigmoid.reference(z)), out)
+    return deliver(array_module(x).where(z > threshold, g, g * sigmoid.reference(z)), out)
 
 
 GELU = ({"approximate": "none"}, {"approximate": "tanh"})

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 Array = Any
 """A `numpy.ndarray` or a `cupy.ndarray`."""
+
+Arrays = TypeVar("Arrays", bound=tuple[Any, ...])
 
 
 def array_module(*arrays: Any) -> ModuleType:
@@ -27,3 +29,32 @@ def is_array(x: Any) -> bool:
     return isinstance(x, np.ndarray) or (
         type(x).__name__ == "ndarray" and type(x).__module__.partition(".")[0] == "cupy"
     )
+
+
+def summing_type(*arrays: Array) -> Any:
+    """The type to sum products of these arrays in: their common one, but at least float32."""
+    dtype = np.result_type(*(x.dtype for x in arrays))
+    return np.dtype(np.float32) if dtype == np.float16 else dtype
+
+
+def deliver(result: Array, out: Array | None) -> Array:
+    """`result` itself, or `out`, if it was given, after `result` was copied there.
+
+    Raises:
+        ValueError: if `out` has another shape.
+    """
+    if out is None:
+        return result
+    if out.shape != result.shape:
+        raise ValueError(f"out has shape {out.shape}, the result {result.shape}")
+    array_module(out).copyto(out, result)
+    return out
+
+
+def deliver_all(results: Arrays, out: Arrays | None) -> Arrays:
+    """`deliver` for several results."""
+    if out is None:
+        return results
+    for result, place in zip(results, out, strict=True):
+        deliver(result, place)
+    return out

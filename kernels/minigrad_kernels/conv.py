@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array, array_module
+from .arrays import Array, array_module, deliver, summing_type
 from .registry import Arguments, Cost, arguments, kernel
 from .windows import (
     Padding,
@@ -32,10 +32,8 @@ from .windows import (
     blocks,
     channels_first,
     channels_last,
-    deliver,
     grid,
     output_length,
-    summing_type,
 )
 
 _ALL = slice(None)
@@ -193,7 +191,7 @@ def conv2d(
         xp.matmul(windows, matrices, out=of_groups.transpose(1, 0, 2))
         if bias is not None:
             rows += bias
-    return deliver(channels_first(y), xp.result_type(x, w), out)
+    return deliver(channels_first(y).astype(xp.result_type(x, w), copy=False), out)
 
 
 @kernel(samples=_input_samples, cost=_input_cost)
@@ -241,7 +239,7 @@ def conv2d_input_gradient(
         windows = windows.reshape(groups, n, *outputs, *kernel_size, per_group)
         for (i, j), at, pixels in elements:
             parts[(_ALL, block, *pixels)] += windows[(_ALL, _ALL, *at, i, j)]
-    return deliver(channels_first(gx), xp.result_type(g, w), out)
+    return deliver(channels_first(gx).astype(xp.result_type(g, w), copy=False), out)
 
 
 @kernel(samples=_weight_samples, cost=_weight_cost)
@@ -279,4 +277,4 @@ def conv2d_weight_gradient(
         gw += xp.matmul(windows.transpose(0, 2, 1), rows.astype(dtype, copy=False))
     gw = gw.reshape(groups, *kernel_size, per_group, filters_each).transpose(0, 4, 3, 1, 2)
     result = xp.ascontiguousarray(gw).reshape(filters, per_group, *kernel_size)
-    return deliver(result, xp.result_type(x, g), out)
+    return deliver(result.astype(xp.result_type(x, g), copy=False), out)

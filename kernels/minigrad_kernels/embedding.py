@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .activation import into
-from .arrays import Array, array_module
+from .arrays import Array, array_module, deliver
 from .registry import Arguments, Cost, arguments, kernel
 
 
@@ -49,7 +48,7 @@ def gradient_cost(g: Array, index: Array, *, rows: int, skip: int | None) -> Cos
 @kernel(samples=lookups, cost=lookup_cost)
 def embedding(index: Array, table: Array, *, out: Array | None = None) -> Array:
     """table[index]: rows of the table (rows, width) in the order of index (...): (..., width)."""
-    return into(array_module(table).take(table, index, axis=0), out)
+    return deliver(array_module(table).take(table, index, axis=0), out)
 
 
 @kernel(samples=gradients, cost=gradient_cost)
@@ -73,4 +72,4 @@ def embedding_gradient(
         y[row[starts]] = xp.add.reduceat(g.reshape(flat.size, -1)[order], starts, axis=0)
         if skip is not None:
             y[skip] = 0
-    return into(y, out)
+    return deliver(y, out)

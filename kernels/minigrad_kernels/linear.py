@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .arrays import Array
+from .arrays import Array, deliver
 from .registry import Arguments, Cost, arguments, kernel
 
 
@@ -43,8 +43,4 @@ def linear(x: Array, w: Array, b: Array | None, *, out: Array | None = None) -> 
     y = rows @ w.T
     if b is not None:
         y += b
-    y = y.reshape(*x.shape[:-1], w.shape[0])
-    if out is None:
-        return y
-    out[...] = y
-    return out
+    return deliver(y.reshape(*x.shape[:-1], w.shape[0]), out)

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .activation import Samples, into, per_element
-from .arrays import Array, array_module
-from .registry import Arguments, Cost, arguments, kernel
+from .arrays import Array, array_module, deliver, deliver_all
+from .registry import Arguments, Cost, Samples, arguments, kernel, per_element
 
 # Cross-entropy of class numbers
 
@@ -84,11 +83,7 @@ def cross_entropy(
     with np.errstate(invalid="ignore"):  # -inf less -inf, and 0 times inf, are NaN as they should
         total = xp.log(xp.exp(x - top[..., None]).sum(axis=-1)) if x.size else top.copy()
         losses = xp.where(target < 0, 0, total - (_picked(xp, x, target) - top)) * scale
-    if out is None:
-        return losses, top, total
-    for place, result in zip(out, (losses, top, total), strict=True):
-        into(result, place)
-    return out
+    return deliver_all((losses, top, total), out)
 
 
 def _picked(xp: Any, x: Array, target: Array) -> Array:
@@ -121,7 +116,7 @@ def cross_entropy_gradient(
     y -= xp.arange(x.shape[-1]) == target[..., None]
     y *= (g * scale)[..., None]
     xp.copyto(y, 0, where=(target < 0)[..., None])
-    return into(y, out)
+    return deliver(y, out)
 
 
 # Differences
@@ -165,11 +160,11 @@ def mse_loss(x: Array, t: Array, *, reduction: str, out: Array | None = None) ->
     d = x - t
     d *= d
     if reduction == "none":
-        return into(d, out)
+        return deliver(d, out)
     with np.errstate(divide="ignore", invalid="ignore"):
         y = d.sum(dtype=np.result_type(d.dtype, np.float32))
         y = (y / d.dtype.type(d.size) if reduction == "mean" else y).astype(d.dtype)
-    return into(y, out)
+    return deliver(y, out)
 
 
 # Binary cross-entropy

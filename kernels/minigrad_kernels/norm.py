@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array, array_module
+from .arrays import Array, array_module, deliver, deliver_all, summing_type
 from .registry import Arguments, Cost, arguments, kernel
 
 # What both have in common. Here weight and bias have a shape that broadcasts with x.
@@ -24,7 +24,7 @@ from .registry import Arguments, Cost, arguments, kernel
 
 def _wide(x: Array) -> Array:
     """Half-precision numbers are summed in float32."""
-    return x.astype(np.float32) if x.dtype.itemsize == 2 else x
+    return x.astype(summing_type(x), copy=False)
 
 
 def _mean(x: Array, axes: tuple[int, ...]) -> Array:
@@ -58,16 +58,6 @@ def _input_gradient(
     dx -= y
     dx *= scale
     return dx
-
-
-def _deliver(out: Any, *results: Array) -> Any:
-    """Results into `out`, if it is given; one result alone, several as a tuple."""
-    outputs = results
-    if out is not None:
-        outputs = out if isinstance(out, tuple) else (out,)
-        for target, result in zip(outputs, results, strict=True):
-            target[...] = result
-    return outputs[0] if len(outputs) == 1 else outputs
 
 
 # Batch norm: x is (N, C, ...); weight, bias, mean and variance are (C,)
@@ -117,10 +107,7 @@ def batch_norm(
         y *= _per_channel(weight, x)
     if bias is not None:
         y += _per_channel(bias, x)
-    result: tuple[Array, Array, Array] = _deliver(
-        out, y.astype(x.dtype, copy=False), mean.reshape(-1), var.reshape(-1)
-    )
-    return result
+    return deliver_all((y.astype(x.dtype, copy=False), mean.reshape(-1), var.reshape(-1)), out)
 
 
 def _statistics(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
@@ -159,7 +146,7 @@ def batch_norm_input_gradient(
     dx = _input_gradient(_wide(g), x, mean, var, _channel_axes(x), eps)
     if weight is not None:
         dx *= _per_channel(weight, x)
-    return _deliver(out, dx.astype(x.dtype, copy=False))
+    return deliver(dx.astype(x.dtype, copy=False), out)
 
 
 def batch_norm_weight_gradient_samples(rng: np.random.Generator) -> Iterator[Arguments]:
@@ -183,7 +170,7 @@ def batch_norm_weight_gradient(
     y = x - _per_channel(mean, x)
     y *= g
     dw: Array = y.sum(axis=_channel_axes(x)) * _reciprocal_deviation(var, eps)
-    return _deliver(out, dw.astype(x.dtype, copy=False))
+    return deliver(dw.astype(x.dtype, copy=False), out)
 
 
 # Layer norm: x is (..., D); weight and bias are (D,); mean and variance have the shape of the rows
@@ -220,10 +207,7 @@ def layer_norm(
         y *= weight
     if bias is not None:
         y += bias
-    result: tuple[Array, Array, Array] = _deliver(
-        out, y.astype(x.dtype, copy=False), mean[..., 0], var[..., 0]
-    )
-    return result
+    return deliver_all((y.astype(x.dtype, copy=False), mean[..., 0], var[..., 0]), out)
 
 
 def layer_norm_gradient_samples(rng: np.random.Generator) -> Iterator[Arguments]:
@@ -250,7 +234,7 @@ def layer_norm_input_gradient(
     """The gradient of x: (u - mean(u) - x^ mean(u x^)) / s for each row, with u = g weight."""
     g = _wide(g) if weight is None else _wide(g) * weight
     dx = _input_gradient(g, x, mean[..., None], var[..., None], (-1,), eps)
-    return _deliver(out, dx.astype(x.dtype, copy=False))
+    return deliver(dx.astype(x.dtype, copy=False), out)
 
 
 def layer_norm_weight_gradient_samples(rng: np.random.Generator) -> Iterator[Arguments]:
@@ -269,4 +253,4 @@ def layer_norm_weight_gradient(
     y *= _reciprocal_deviation(var, eps)[..., None]
     y *= g
     dw: Array = y.sum(axis=tuple(range(x.ndim - 1)))
-    return _deliver(out, dw.astype(x.dtype, copy=False))
+    return deliver(dw.astype(x.dtype, copy=False), out)

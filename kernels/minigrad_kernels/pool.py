@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array, array_module
+from .arrays import Array, array_module, deliver, deliver_all, summing_type
 from .registry import Arguments, Cost, arguments, kernel
-from .windows import Pair, blocks, channels_last, deliver, grid, pooled_length, summing_type, taps
+from .windows import Pair, blocks, channels_first, channels_last, grid, pooled_length, taps
 
 # Samples: images and channels, image, kernel, stride, padding, dilation, ceil_mode.
 _GEOMETRIES: list[tuple[Any, ...]] = [
@@ -109,9 +109,7 @@ def max_pool2d(
         _maxima(x[block], values[block], elements)
         element = _first_maximum(x[block], values[block], elements)
         xp.add(steps[element], corners, out=indices[block])
-    if out is None:
-        return values, indices
-    return deliver(values, x.dtype, out[0]), deliver(indices, indices.dtype, out[1])
+    return deliver_all((values, indices), out)
 
 
 def _maxima(x: Array, values: Array, elements: Any) -> None:
@@ -176,7 +174,7 @@ def max_pool2d_gradient(
     place = indices * channels + xp.arange(channels)[:, None, None]
     place += (xp.arange(images) * (pixels * channels))[:, None, None, None]
     xp.add.at(gx.reshape(-1), channels_last(place).ravel(), channels_last(g).ravel())
-    return deliver(gx.transpose(0, 3, 1, 2), g.dtype, out)
+    return deliver(channels_first(gx), out)
 
 
 @kernel(
@@ -194,7 +192,7 @@ def max_pool2d_gather(x: Array, indices: Array, *, out: Array | None = None) -> 
     planes = x.reshape(*x.shape[:2], x.shape[2] * x.shape[3])
     flat = indices.reshape(*x.shape[:2], indices.shape[2] * indices.shape[3])
     y = array_module(x).take_along_axis(planes, flat, axis=2)
-    return deliver(y.reshape(indices.shape), x.dtype, out)
+    return deliver(y.reshape(indices.shape), out)
 
 
 # Means
@@ -307,7 +305,7 @@ def avg_pool2d(
     means = _divided(
         sums, x.shape[2:], kernel_size, stride, padding, count_include_pad, divisor_override
     )
-    return deliver(means, x.dtype, out)
+    return deliver(means.astype(x.dtype, copy=False), out)
 
 
 @kernel(samples=_avg_gradient_samples, cost=_avg_gradient_cost)
@@ -346,7 +344,7 @@ def avg_pool2d_gradient(
     for a in (0, 1):
         pairs = taps(kernel_size[a], stride[a], padding[a], 1, input_size[a], g.shape[2 + a])
         sums = _collected(sums, 2 + a, input_size[a], [(of, to) for to, of in pairs])
-    return deliver(sums, g.dtype, out)
+    return deliver(sums.astype(g.dtype, copy=False), out)
 
 
 # Adaptive means
@@ -391,7 +389,7 @@ def adaptive_avg_pool2d(x: Array, *, output_size: Pair, out: Array | None = None
         for i, segment in enumerate(segments):
             mean = _along(means, axis, slice(i, i + 1))
             _along(wide, axis, segment).mean(axis, dtype=means.dtype, keepdims=True, out=mean)
-    return deliver(means, x.dtype, out)
+    return deliver(means.astype(x.dtype, copy=False), out)
 
 
 @kernel(
@@ -412,4 +410,4 @@ def adaptive_avg_pool2d_gradient(g: Array, *, input_size: Pair, out: Array | Non
             size,
             [(s, slice(i, i + 1)) for i, s in enumerate(segments)],
         )
-    return deliver(sums, g.dtype, out)
+    return deliver(sums.astype(g.dtype, copy=False), out)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array, array_module
-from .registry import Arguments, Cost, arguments, kernel
+from .registry import Arguments, Cost, Samples, arguments, kernel
 
 Make = Callable[[Any, Array], Array]  # (numpy or cupy, words of shape (blocks, 4)) -> elements
 
@@ -110,7 +110,7 @@ def cost(like: Array, **_: Any) -> Cost:
     return Cost(flops=25.0 * words * like.size, bytes=float(like.nbytes))
 
 
-def _streams(*dtypes: str) -> Callable[[np.random.Generator], Iterator[Arguments]]:
+def _streams(*dtypes: str) -> Samples:
     def samples(rng: np.random.Generator) -> Iterator[Arguments]:
         for dtype in dtypes:
             seed = int(rng.integers(2**63))

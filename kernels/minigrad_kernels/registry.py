@@ -20,6 +20,7 @@ import numpy as np
 from .backends import BACKENDS, array_kind
 
 Predicate = Callable[..., bool]
+Samples = Callable[[np.random.Generator], Iterable["Arguments"]]
 Build = Callable[[], Callable[..., Any]]
 
 
@@ -34,6 +35,16 @@ class Cost:
 
     flops: float
     bytes: float
+
+
+def per_element(flops: int) -> Callable[..., Cost]:
+    """The cost of so many operations an element; inputs are read once, the output written once."""
+
+    def cost(*arrays: Any, **_: Any) -> Cost:
+        x = arrays[0]
+        return Cost(flops=flops * x.size, bytes=sum(a.nbytes for a in arrays) + x.nbytes)
+
+    return cost
 
 
 @dataclass(frozen=True)
@@ -100,7 +111,7 @@ class Kernel:
     def __init__(
         self,
         reference: Callable[..., Any],
-        samples: Callable[[np.random.Generator], Iterable[Arguments]],
+        samples: Samples,
         cost: Callable[..., Cost],
         tolerance: float,
         deterministic: bool,
@@ -216,7 +227,7 @@ class Kernel:
 
 
 def kernel(
-    samples: Callable[[np.random.Generator], Iterable[Arguments]],
+    samples: Samples,
     cost: Callable[..., Cost],
     tolerance: float = 8.0,
     deterministic: bool = True,

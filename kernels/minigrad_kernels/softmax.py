@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
 from .arrays import Array, array_module
-from .registry import Arguments, Cost, arguments, kernel
+from .registry import Arguments, Samples, arguments, kernel, per_element
 
 
-def rows(count: int) -> Callable[[np.random.Generator], Iterator[Arguments]]:
+def rows(count: int) -> Samples:
     """Samples of `count` arrays of one shape: along each axis, strided, odd and empty."""
 
     def samples(rng: np.random.Generator) -> Iterator[Arguments]:
@@ -29,16 +29,6 @@ def rows(count: int) -> Callable[[np.random.Generator], Iterator[Arguments]]:
         yield arguments(*draw(4, 0), axis=1)
 
     return samples
-
-
-def per_element(flops: int) -> Callable[..., Cost]:
-    """The cost of so many operations an element; inputs are read once, the output written once."""
-
-    def cost(*arrays: Array, axis: int) -> Cost:
-        x = arrays[0]
-        return Cost(flops=flops * x.size, bytes=sum(a.nbytes for a in arrays) + x.nbytes)
-
-    return cost
 
 
 def shifted(x: Array, axis: int, out: Array | None = None) -> Array:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from types import ModuleType
-from typing import Any
 
-import numpy as np
-
-from .arrays import Array, array_module
+from .arrays import Array
 
 Pair = tuple[int, int]
 Padding = tuple[Pair, Pair]
@@ -107,12 +104,6 @@ def blocks(images: int, bytes_each: int, xp: ModuleType) -> Iterator[slice]:
         yield slice(start, min(images, start + length))
 
 
-def summing_type(*arrays: Array) -> Any:
-    """The type to sum products of these arrays in: their common one, but at least float32."""
-    dtype = np.result_type(*(x.dtype for x in arrays))
-    return np.dtype(np.float32) if dtype == np.float16 else dtype
-
-
 def channels_last(x: Array) -> Array:
     """View (N, C, H, W) as (N, H, W, C)."""
     return x.transpose(0, 2, 3, 1)
@@ -121,17 +112,3 @@ def channels_last(x: Array) -> Array:
 def channels_first(x: Array) -> Array:
     """View (N, H, W, C) as (N, C, H, W)."""
     return x.transpose(0, 3, 1, 2)
-
-
-def deliver(result: Array, dtype: Any, out: Array | None) -> Array:
-    """The result as `dtype`, in `out` if it was given.
-
-    Raises:
-        ValueError: if `out` has another shape.
-    """
-    if out is None:
-        return result.astype(dtype, copy=False)
-    if out.shape != result.shape:
-        raise ValueError(f"out has shape {out.shape}, the result {result.shape}")
-    array_module(out).copyto(out, result, casting="same_kind")
-    return out
