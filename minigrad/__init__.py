@@ -67,6 +67,7 @@ from .ops import (
     cat as cat,
     ceil as ceil,
     chunk as chunk,
+    clamp as clamp,
     clip as clip,
     clone as clone,
     cos as cos,
@@ -166,7 +167,6 @@ from .ops import (
     var as var,
     where as where,
 )
-from .ops.bounds import clamp as clamp
 from .random import (
     Generator as Generator,
     bernoulli as bernoulli,
@@ -184,9 +184,7 @@ from .random import (
     seed as seed,
     set_rng_state as set_rng_state,
 )
-from .recording import (
-    record as record,
-)
+from .recording import record as record
 from .tensor import (
     Tensor as Tensor,
     as_tensor as as_tensor,

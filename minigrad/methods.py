@@ -140,6 +140,27 @@ class TensorMethods:
     def ge(self: Any, other: TensorLike) -> Tensor:
         return ops.ge(self, other)
 
+    def isclose(
+        self: Any,
+        other: TensorLike,
+        rtol: builtins.float = 1e-05,
+        atol: builtins.float = 1e-08,
+        equal_nan: builtins.bool = False,
+    ) -> Tensor:
+        return ops.isclose(self, other, rtol, atol, equal_nan)
+
+    def allclose(
+        self: Any,
+        other: TensorLike,
+        rtol: builtins.float = 1e-05,
+        atol: builtins.float = 1e-08,
+        equal_nan: builtins.bool = False,
+    ) -> builtins.bool:
+        return ops.allclose(self, other, rtol, atol, equal_nan)
+
+    def equal(self: Any, other: TensorLike) -> builtins.bool:
+        return ops.equal(self, other)
+
     # Operators that change the tensor itself
 
     def __iadd__(self: Any, other: TensorLike) -> Tensor:
@@ -205,6 +226,15 @@ class TensorMethods:
 
     def logical_xor(self: Any, other: TensorLike) -> Tensor:
         return ops.logical_xor(self, other)
+
+    def mm(self: Any, mat2: TensorLike) -> Tensor:
+        return ops.mm(self, mat2)
+
+    def mv(self: Any, vec: TensorLike) -> Tensor:
+        return ops.mv(self, vec)
+
+    def bmm(self: Any, mat2: TensorLike) -> Tensor:
+        return ops.bmm(self, mat2)
 
     def dot(self: Any, other: TensorLike) -> Tensor:
         return ops.dot(self, other)
@@ -508,7 +538,13 @@ class TensorMethods:
     ) -> Tensor:
         return ops.diagonal(self, offset, dim1, dim2)
 
+    def trace(self: Any) -> Tensor:
+        return ops.trace(self)
+
     # Picking elements
+
+    def masked_select(self: Any, mask: TensorLike) -> Tensor:
+        return ops.masked_select(self, mask)
 
     def gather(self: Any, dim: builtins.int, index: TensorLike) -> Tensor:
         return ops.gather(self, dim, index)
