@@ -176,7 +176,7 @@ def _run(
     values: Any = _TensorValues if create_graph else _ArrayValues
     retain = create_graph if retain_graph is None else retain_graph
     with graph.modified(recording=create_graph):
-        return graph.propagate(seeds, values, create_graph, retain, wanted, beyond_wanted)
+        return graph.propagate(seeds, values, retain, wanted, beyond_wanted)
 
 
 def backward(

@@ -177,15 +177,14 @@ class Observer:
         """A node has let go of its edges and of what it kept."""
 
 
-_FOLDERS = [os.path.dirname(os.path.abspath(__file__)) + os.sep]
+_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
 class _OurFiles(dict[str, bool]):
     """Whether a source file belongs to the library; found out once for each file."""
 
     def __missing__(self, file: str) -> bool:
-        path = os.path.abspath(file)
-        ours = self[file] = any(path.startswith(folder) for folder in _FOLDERS)
+        ours = self[file] = os.path.abspath(file).startswith(_FOLDER)
         return ours
 
 
@@ -281,7 +280,6 @@ def used_from_before(end: Node, start: int) -> list[Node]:
 def propagate(
     seeds: dict[Node, Any],
     values: Any,
-    differentiable: bool,
     retain: bool,
     wanted: Collection[Node] | None = None,
     beyond_wanted: bool = True,
@@ -290,8 +288,8 @@ def propagate(
 
     Args:
         seeds: the gradient given for each end.
-        values: how gradients of this kind are treated; see `minigrad.autograd`.
-        differentiable: whether rules get tensors, and so are recorded in turn, or bare arrays.
+        values: how gradients of this kind are treated, and whether rules get tensors, and so are
+            recorded in turn, or bare arrays; see `minigrad.autograd`.
         retain: whether the graph stays, for another pass.
         wanted: the nodes whose gradients are asked for; None is all leaves.
         beyond_wanted: whether wanted nodes pass their gradients on, towards other wanted ones; else
@@ -304,6 +302,7 @@ def propagate(
         RuntimeError: if part of the graph was freed, or something that it keeps was overwritten.
     """
     ndarray, settle, fit, own = values.ndarray, values.settle, values.fit, values.own
+    differentiable = values.differentiable
     heappush, heappop = heapq.heappush, heapq.heappop
     watched = bool(mode.observers) or mode.check_finite
     found: dict[Node, Any] = dict.fromkeys(wanted or ())

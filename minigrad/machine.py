@@ -85,12 +85,10 @@ def threads() -> dict[str, int]:
         for pool in threadpool_info():
             name = Path(pool["filepath"]).name.partition(".")[0].partition("-")[0]
             counts[name] = pool["num_threads"]
-    for name, module in (("numba", "numba"), ("torch", "torch")):
-        loaded = sys.modules.get(module)
-        if loaded is not None:
-            ask = getattr(loaded, "get_num_threads", None)
-            if ask is not None:
-                counts[name] = int(ask())
+    for name in ("numba", "torch"):
+        ask = getattr(sys.modules.get(name), "get_num_threads", None)
+        if ask is not None:
+            counts[name] = int(ask())
     return counts
 
 

@@ -45,11 +45,6 @@ class Drawn:
             return rng.permutation(grid).reshape(self.shape)
         return rng.uniform(self.low, self.high, self.shape)
 
-    @property
-    def is_real(self) -> bool:
-        """Whether a derivative with respect to it makes sense."""
-        return self.how in ("real", "separated")
-
     def __str__(self) -> str:
         size = "x".join(map(str, self.shape)) or "scalar"
         return size if self.how == "real" else f"{self.how} {size}"

@@ -156,7 +156,7 @@ class Comparison:
         seen, allowed = self._combined(slopes)
         wrong = ~(abs(said - seen) <= allowed)
         if oracle == "complex step" and wrong.any():
-            oracle, seen, allowed = self._second_opinion(lines, label, wrong, said, seen, allowed)
+            oracle, seen, allowed = self._second_opinion(lines, label, said, seen, allowed)
             wrong = ~(abs(said - seen) <= allowed)
         status, note = ("different", "") if wrong.any() else ("equal", "")
         natural = self.scale / max(1.0, abs(x).max(initial=0.0))
@@ -245,7 +245,6 @@ class Comparison:
         self,
         lines: list[Line],
         label: str,
-        wrong: np.ndarray,
         said: np.ndarray,
         seen: np.ndarray,
         allowed: np.ndarray,
