@@ -50,13 +50,18 @@ def inplace(x: Tensor, operation: Callable[..., Tensor], *args: Any, **options: 
     return x
 
 
+def is_writable(x: Tensor) -> bool:
+    """Whether its memory can be overwritten. Only NumPy's can be read-only."""
+    return not isinstance(x.data, ndarray) or x.data.flags.writeable
+
+
 def write(x: Tensor, numbers: Any, name: str, recorded: bool = False) -> None:
     """Overwrite the numbers of `x`, and note that they changed.
 
     Raises:
         ValueError: if the memory is read-only.
     """
-    if isinstance(x.data, ndarray) and not x.data.flags.writeable:
+    if not is_writable(x):
         raise ValueError(
             f"{name}: the tensor's memory is read-only (a view that repeats elements?)"
         )

@@ -8,26 +8,13 @@ from typing import Any
 import minigrad_kernels as kernels
 
 from ..graph import OUTPUT
-from ..recording import operands, record
+from ..recording import record
 from ..tensor import Tensor, TensorLike, as_tensor
 from .bounds import clip
 from .cast import floating
-from .elementwise import vanishing
+from .elementwise import gradient_operands, vanishing
 from .registry import differentiable, fails, real, sample, separated
 from .unary import exp
-
-
-def _pair(g: TensorLike, x: TensorLike, name: str) -> tuple[Tensor, Tensor]:
-    """The operands of a gradient operation: of one type, and of one shape.
-
-    Raises:
-        ValueError: if the shapes differ.
-    """
-    g, x = operands(g, x, name)
-    if g.shape != x.shape:
-        raise ValueError(f"{name}: the gradient has shape {g.shape}, the function {x.shape}")
-    return g, x
-
 
 SMOOTH = [sample(real(3, 4)), sample(real()), sample(real(2, 0))]
 """Samples of a smooth function."""
@@ -63,7 +50,7 @@ def relu(input: TensorLike) -> Tensor:
 @differentiable(PAIRS, kind="piecewise", errors=[MISFIT])
 def relu_gradient(g: TensorLike, y: TensorLike) -> Tensor:
     """The gradient of relu: g where its output y is not 0, else 0."""
-    g, y = _pair(g, y, "relu_gradient")
+    g, y = gradient_operands(g, y, "relu_gradient")
     array = kernels.relu_gradient(g.data, y.data)
     return record(relu_gradient, array, (g, _relu_rule, y), (y, vanishing, None))
 
@@ -89,7 +76,7 @@ def leaky_relu(input: TensorLike, negative_slope: float = 0.01) -> Tensor:
 @differentiable([sample(*s.args, negative_slope=0.1) for s in PAIRS], "piecewise", [MISFIT])
 def leaky_relu_gradient(g: TensorLike, x: TensorLike, negative_slope: float = 0.01) -> Tensor:
     """The gradient of leaky_relu at x."""
-    g, x = _pair(g, x, "leaky_relu_gradient")
+    g, x = gradient_operands(g, x, "leaky_relu_gradient")
 
     def rule(v: Any, x: Any) -> Any:
         return leaky_relu_gradient(v, x, negative_slope)
@@ -116,7 +103,7 @@ def elu(input: TensorLike, alpha: float = 1.0) -> Tensor:
 @differentiable([sample(*s.args, alpha=0.3) for s in PAIRS], "piecewise", [MISFIT])
 def elu_gradient(g: TensorLike, x: TensorLike, alpha: float = 1.0) -> Tensor:
     """The gradient of elu at x: g where x is positive, else g * alpha * exp(x)."""
-    g, x = _pair(g, x, "elu_gradient")
+    g, x = gradient_operands(g, x, "elu_gradient")
 
     def rule_g(v: Any, x: Any) -> Any:
         return elu_gradient(v, x, alpha)
@@ -149,7 +136,7 @@ def sigmoid(input: TensorLike) -> Tensor:
 @differentiable(SMOOTH_PAIRS, kind="analytic", errors=[MISFIT])
 def sigmoid_gradient(g: TensorLike, y: TensorLike) -> Tensor:
     """The gradient of sigmoid: g * y * (1 - y), y its output."""
-    g, y = _pair(g, y, "sigmoid_gradient")
+    g, y = gradient_operands(g, y, "sigmoid_gradient")
     array = kernels.sigmoid_gradient(g.data, y.data)
     edge = (y, lambda v, g, y: v * g * (1 - 2 * y), (g, y))
     return record(sigmoid_gradient, array, (g, _sigmoid_rule, y), edge)
@@ -169,7 +156,7 @@ def tanh(input: TensorLike) -> Tensor:
 @differentiable(SMOOTH_PAIRS, kind="analytic", errors=[MISFIT])
 def tanh_gradient(g: TensorLike, y: TensorLike) -> Tensor:
     """The gradient of tanh: g * (1 - y**2), y its output."""
-    g, y = _pair(g, y, "tanh_gradient")
+    g, y = gradient_operands(g, y, "tanh_gradient")
     array = kernels.tanh_gradient(g.data, y.data)
     edge = (y, lambda v, g, y: v * g * (-2 * y), (g, y))
     return record(tanh_gradient, array, (g, _tanh_rule, y), edge)
@@ -191,7 +178,7 @@ def silu(input: TensorLike) -> Tensor:
 @differentiable(SMOOTH_PAIRS, kind="analytic", errors=[MISFIT])
 def silu_gradient(g: TensorLike, x: TensorLike) -> Tensor:
     """The gradient of silu at x: g * s * (1 + x * (1 - s)), s = sigmoid(x)."""
-    g, x = _pair(g, x, "silu_gradient")
+    g, x = gradient_operands(g, x, "silu_gradient")
 
     def rule(v: Any, g: Any, x: Any) -> Any:
         s = sigmoid(x)
@@ -233,7 +220,7 @@ def softplus_gradient(
     g: TensorLike, x: TensorLike, beta: float = 1.0, threshold: float = 20.0
 ) -> Tensor:
     """The gradient of softplus at x: g * sigmoid(beta * x), and g beyond the threshold."""
-    g, x = _pair(g, x, "softplus_gradient")
+    g, x = gradient_operands(g, x, "softplus_gradient")
 
     def rule_g(v: Any, x: Any) -> Any:
         return softplus_gradient(v, x, beta, threshold)
@@ -276,7 +263,7 @@ def gelu(input: TensorLike, approximate: str = "none") -> Tensor:
 )
 def gelu_gradient(g: TensorLike, x: TensorLike, approximate: str = "none") -> Tensor:
     """The gradient of gelu at x."""
-    g, x = _pair(g, x, "gelu_gradient")
+    g, x = gradient_operands(g, x, "gelu_gradient")
     curvature = _tanh_curvature if approximate == "tanh" else _normal_curvature
 
     def rule_g(v: Any, x: Any) -> Any:

@@ -9,11 +9,11 @@ import numpy as np
 
 import minigrad_kernels as kernels
 
-from ..inplace import write
+from ..inplace import is_writable, write
 from ..recording import record
 from ..tensor import Tensor, TensorLike, as_tensor, wrap
 from .elementwise import add, mul, sub
-from .layer_norm import check_eps, check_same_shape, checked, curvature, data_of
+from .layer_norm import check_eps, check_same_shape, checked, curvature, data_of, statistics_of
 from .reduce import sum as sum_of
 from .registry import differentiable, fails, positive, real, sample
 from .shape import reshape
@@ -31,14 +31,6 @@ def _per_channel(v: Any, x: Any) -> Tensor:
 def _check_batch(name: str, x: Tensor) -> None:
     if x.ndim < 2:
         raise ValueError(f"{name}: wants an input of shape (N, C, ...), got {x.shape}")
-
-
-def _batch_statistics(x: Tensor, given: Any) -> tuple[Tensor, Tensor]:
-    """Mean and variance of each channel: those given, or computed."""
-    if given is None:
-        _, mean, var = kernels.batch_norm(x.data, None, None, eps=1.0)
-        return wrap(mean), wrap(var)
-    return as_tensor(given[0]), as_tensor(given[1])
 
 
 @differentiable(
@@ -79,7 +71,7 @@ def batch_norm_input_gradient(
     check_same_shape("batch_norm_input_gradient", g, x)
     (w,) = checked("batch_norm_input_gradient", x, x.shape[1:2], weight=weight)
     axes = _channel_axes(x)
-    m, v = _batch_statistics(x, statistics)
+    m, v = statistics_of(x, kernels.batch_norm, statistics)
     dx = kernels.batch_norm_input_gradient(g.data, x.data, data_of(w), m.data, v.data, eps=eps)
 
     def by_g(h: Any, x: Any, m: Any, v: Any, w: Any = None) -> Tensor:
@@ -117,7 +109,7 @@ def batch_norm_weight_gradient(
     _check_batch("batch_norm_weight_gradient", x)
     check_same_shape("batch_norm_weight_gradient", g, x)
     checked("batch_norm_weight_gradient", x, ())
-    m, v = _batch_statistics(x, statistics)
+    m, v = statistics_of(x, kernels.batch_norm, statistics)
     dw = kernels.batch_norm_weight_gradient(g.data, x.data, m.data, v.data, eps=eps)
 
     def by_g(h: Any, x: Any) -> Tensor:
@@ -243,14 +235,10 @@ def batch_norm(
     if not (isinstance(momentum, (int, float)) and 0 <= momentum <= 1):
         raise ValueError(f"batch_norm: momentum must lie in [0, 1], got {momentum}")
     for what, r in (("running_mean", m), ("running_var", v)):
-        if r is not None and not (r.is_floating_point() and _is_writable(r)):
+        if r is not None and not (r.is_floating_point() and is_writable(r)):
             raise ValueError(f"batch_norm: {what} is not a floating-point tensor that can change")
     y, mean, var = _trained(x, w, b, eps)
     if m is not None:
         write(m, (1 - momentum) * m.data + momentum * mean, "batch_norm")
         write(v, (1 - momentum) * v.data + momentum * (n / (n - 1)) * var, "batch_norm")
     return y
-
-
-def _is_writable(x: Tensor) -> bool:
-    return not isinstance(x.data, np.ndarray) or x.data.flags.writeable

@@ -58,6 +58,18 @@ def combine(function: Callable[..., Any], operation: str, *operands: Tensor) -> 
         misfit(operation, *operands)
 
 
+def gradient_operands(g: TensorLike, x: TensorLike, operation: str) -> tuple[Tensor, Tensor]:
+    """A gradient and what it is taken at: of one type, and of one shape.
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
+    g, x = operands(g, x, operation)
+    if g.shape != x.shape:
+        raise ValueError(f"{operation}: the gradient has shape {g.shape}, the function {x.shape}")
+    return g, x
+
+
 @differentiable(PAIRS, kind="linear", errors=[MISFIT])
 def add(a: TensorLike, b: TensorLike) -> Tensor:
     """The sum a + b, elementwise, with broadcasting.

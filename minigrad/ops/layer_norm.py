@@ -82,15 +82,15 @@ def check_same_shape(name: str, g: Tensor, x: Tensor) -> None:
         raise ValueError(f"{name}: g has shape {g.shape}, x {x.shape}")
 
 
-# Layer norm: (..., D), normalised along the last dimension
-
-
-def _row_statistics(x: Tensor, given: Any) -> tuple[Tensor, Tensor]:
-    """Mean and variance of each row: those given, or computed."""
+def statistics_of(x: Tensor, kernel: kernels.Kernel, given: Any) -> tuple[Tensor, Tensor]:
+    """Mean and variance of each group of x: those given, or what the kernel finds."""
     if given is None:
-        _, mean, var = kernels.layer_norm(x.data, None, None, eps=1.0)
+        _, mean, var = kernel(x.data, None, None, eps=1.0)
         return wrap(mean), wrap(var)
     return as_tensor(given[0]), as_tensor(given[1])
+
+
+# Layer norm: (..., D), normalised along the last dimension
 
 
 @differentiable(
@@ -129,7 +129,7 @@ def layer_norm_input_gradient(
     g, x = as_tensor(g), as_tensor(x)
     check_same_shape("layer_norm_input_gradient", g, x)
     (w,) = checked("layer_norm_input_gradient", x, x.shape[-1:], weight=weight)
-    m, v = _row_statistics(x, statistics)
+    m, v = statistics_of(x, kernels.layer_norm, statistics)
     dx = kernels.layer_norm_input_gradient(g.data, x.data, data_of(w), m.data, v.data, eps=eps)
 
     def by_g(h: Any, x: Any, m: Any, v: Any, w: Any = None) -> Tensor:
@@ -167,7 +167,7 @@ def layer_norm_weight_gradient(
     g, x = as_tensor(g), as_tensor(x)
     check_same_shape("layer_norm_weight_gradient", g, x)
     checked("layer_norm_weight_gradient", x, ())
-    m, v = _row_statistics(x, statistics)
+    m, v = statistics_of(x, kernels.layer_norm, statistics)
     dw = kernels.layer_norm_weight_gradient(g.data, x.data, m.data, v.data, eps=eps)
 
     def by_g(h: Any, x: Any) -> Tensor:

@@ -7,8 +7,9 @@ from typing import Any
 import minigrad_kernels as kernels
 
 from ..graph import OUTPUT
-from ..recording import operands, record
+from ..recording import record
 from ..tensor import Tensor, TensorLike
+from .elementwise import gradient_operands
 from .reduce import real_numbers, sum as sum_
 from .registry import differentiable, fails, integers, real, sample
 from .shape import axis_of, reshape
@@ -60,15 +61,10 @@ def softmax(input: TensorLike, dim: int) -> Tensor:
     tensor([[0.5, 0.5, 0. ]])
     """
     x = real_numbers(input, "softmax")
-    axis = _axis(x, dim, "softmax")
+    axis = axis_of(dim, x.ndim, "softmax")
     if not x.ndim:
         return reshape(softmax(reshape(x, 1), 0), ())
     return record(softmax, kernels.softmax(x.data, axis=axis), (x, _softmax_rule(axis), OUTPUT))
-
-
-def _axis(x: Tensor, dim: int, name: str) -> int:
-    """The axis; a single number may be taken for a vector of one."""
-    return axis_of(dim, x.ndim or 1, name)
 
 
 @differentiable(PAIRS, kind="smooth", errors=[MISFIT])
@@ -87,9 +83,7 @@ def softmax_gradient(g: TensorLike, y: TensorLike, dim: int) -> Tensor:
 def _gradient_arguments(
     g: TensorLike, y: TensorLike, dim: int, name: str
 ) -> tuple[Tensor, Tensor, int]:
-    g, y = operands(g, y, name)
-    if g.shape != y.shape:
-        raise ValueError(f"{name}: the gradient has shape {g.shape}, the function {y.shape}")
+    g, y = gradient_operands(g, y, name)
     return g, y, axis_of(dim, y.ndim, name)
 
 
@@ -105,7 +99,7 @@ def log_softmax(input: TensorLike, dim: int) -> Tensor:
     tensor([     0., -10000.])
     """
     x = real_numbers(input, "log_softmax")
-    axis = _axis(x, dim, "log_softmax")
+    axis = axis_of(dim, x.ndim, "log_softmax")
     if not x.ndim:
         return reshape(log_softmax(reshape(x, 1), 0), ())
 

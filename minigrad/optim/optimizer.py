@@ -13,6 +13,7 @@ from minigrad_kernels.arrays import array_module
 
 from .. import dtypes, memory
 from ..autograd import enable_grad
+from ..inplace import is_writable
 from ..tensor import Tensor, wrap
 
 Parameters = Iterable[Tensor] | Iterable[dict[str, Any]]
@@ -220,7 +221,7 @@ def _check_gradient(name: str, p: Tensor) -> None:
         )
     if g.data.dtype != p.data.dtype:
         raise TypeError(f"{name}: a gradient of {g.dtype} for a parameter of {p.dtype}")
-    if isinstance(p.data, np.ndarray) and not p.data.flags.writeable:
+    if not is_writable(p):
         raise ValueError(f"{name}: the memory of a parameter of shape {p.shape} is read-only")
 
 
