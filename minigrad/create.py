@@ -11,7 +11,8 @@ import numpy as np
 from minigrad_kernels.arrays import array_module
 
 from . import dtypes
-from .ops.shape import broadcast_to, reshape, sizes_of
+from .arguments import integer, lengths_of
+from .ops.shape import broadcast_to, reshape
 from .tensor import Tensor, TensorLike, as_tensor, wrap
 
 # Constants of a given shape. Their first arguments are the shape: `zeros(2, 3)` or `zeros((2, 3))`.
@@ -44,7 +45,7 @@ def ones(*size: Any, dtype: Any = None, requires_grad: bool = False, device: Any
 
 def empty(*size: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
     """A tensor of arbitrary contents, to be overwritten. See `zeros`."""
-    shape, dtype = _sizes(size, "empty"), _number_type(dtype, requires_grad, "empty")
+    shape, dtype = lengths_of(size, "empty"), _number_type(dtype, requires_grad, "empty")
     return _placed(np.empty(shape, dtype), requires_grad, device)
 
 
@@ -66,7 +67,7 @@ def full(
 def _filled(
     name: str, size: Any, value: Any, dtype: Any, requires_grad: bool, device: Any
 ) -> Tensor:
-    shape, dtype = _sizes(size, name), _number_type(dtype, requires_grad, name)
+    shape, dtype = lengths_of(size, name), _number_type(dtype, requires_grad, name)
     value = _one_number(value, name)
     array = np.zeros(shape, dtype)
     if value.item() != 0:
@@ -79,13 +80,6 @@ def _one_number(value: Any, name: str) -> Tensor:
     if number.ndim:
         raise ValueError(f"{name}: fill_value must be one number, got shape {number.shape}")
     return number
-
-
-def _sizes(size: tuple[Any, ...], name: str, argument: str = "size") -> tuple[int, ...]:
-    shape = sizes_of(size, name, argument)
-    if any(n < 0 for n in shape):
-        raise ValueError(f"{name}: {argument} must be at least 0, got {shape}")
-    return shape
 
 
 def _number_type(dtype: Any, requires_grad: bool, name: str) -> np.dtype[Any]:
@@ -214,7 +208,7 @@ def linspace(
     >>> linspace(0, 1, 5)
     tensor([0.  , 0.25, 0.5 , 0.75, 1.  ])
     """
-    (count,) = _sizes((steps,), "linspace", "steps")
+    count = integer(steps, "linspace", "steps", 0)
     for name, value in (("start", start), ("end", end)):
         if not math.isfinite(value):
             raise ValueError(f"linspace: {name} must be finite, got {value}")
@@ -240,7 +234,7 @@ def eye(
         TypeError: if a size is no integer, or integers shall require a gradient.
         ValueError: for a negative size or an unknown device.
     """
-    rows, columns = _sizes((n, n if m is None else m), "eye")
+    rows, columns = lengths_of((n, n if m is None else m), "eye")
     dtype = _number_type(dtype, requires_grad, "eye")
     return _placed(np.eye(rows, columns, dtype=dtype), requires_grad, device)
 

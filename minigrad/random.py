@@ -17,6 +17,7 @@ from minigrad_kernels.arrays import array_module
 from minigrad_kernels.random import blocks_taken
 
 from . import dtypes
+from .arguments import integer, lengths_of
 from .tensor import Tensor, TensorLike, as_tensor, wrap
 
 
@@ -47,7 +48,7 @@ class Generator:
             TypeError: if it is not an integer.
             ValueError: if it has more than 64 bits.
         """
-        seed = _integer("manual_seed: the seed", seed)
+        seed = integer(seed, "manual_seed", "seed")
         if not -(2**63) <= seed < 2**64:
             raise ValueError(f"manual_seed: wants a seed of 64 bits, got {seed}")
         with self._lock:
@@ -79,8 +80,8 @@ class Generator:
             seed, offset = state
         except (TypeError, ValueError):
             raise ValueError(f"set_state: wants a pair (seed, offset), got {state!r}") from None
-        seed = _integer("set_state: the seed", seed)
-        offset = _integer("set_state: the offset", offset)
+        seed = integer(seed, "set_state", "seed")
+        offset = integer(offset, "set_state", "offset")
         if not (0 <= seed < 2**64 and 0 <= offset < 2**64):
             raise ValueError(f"set_state: wants two integers in [0, 2**64), got {state!r}")
         with self._lock:
@@ -103,12 +104,6 @@ class Generator:
 
 def _restored(seed: int, offset: int) -> Generator:
     return Generator(0).set_state((seed, offset))
-
-
-def _integer(what: str, value: Any) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{what} must be an integer, got {type(value).__name__}")
-    return int(value.__index__())
 
 
 default_generator = Generator()
@@ -141,20 +136,6 @@ def set_rng_state(state: tuple[int, int]) -> None:
 
 
 # Arrays of random numbers
-
-
-def sizes(name: str, shape: tuple[Any, ...]) -> tuple[int, ...]:
-    """The shape that was given as several integers or as one sequence.
-
-    Raises:
-        TypeError, ValueError: if a length is not an integer, or is negative.
-    """
-    if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
-        shape = tuple(shape[0])
-    lengths = tuple(_integer(f"{name}: a length", n) for n in shape)
-    if any(n < 0 for n in lengths):
-        raise ValueError(f"{name}: lengths cannot be negative, got {lengths}")
-    return lengths
 
 
 def _floating(name: str, dtype: Any) -> np.dtype[Any]:
@@ -204,7 +185,7 @@ def rand(
     >>> rand(2, 3, generator=Generator(0)).shape
     (2, 3)
     """
-    array = _empty(sizes("rand", size), _floating("rand", dtype), device)
+    array = _empty(lengths_of(size, "rand"), _floating("rand", dtype), device)
     return Tensor(fill(array, kernels.random_uniform, generator), None, requires_grad)
 
 
@@ -216,7 +197,7 @@ def randn(
     generator: Generator | None = None,
 ) -> Tensor:
     """Standard normal numbers. Raises as `rand`."""
-    array = _empty(sizes("randn", size), _floating("randn", dtype), device)
+    array = _empty(lengths_of(size, "randn"), _floating("randn", dtype), device)
     return Tensor(fill(array, kernels.random_normal, generator), None, requires_grad)
 
 
@@ -291,7 +272,7 @@ def normal(
             f"normal: mean {mean.shape} and std {std.shape} do not broadcast"
         ) from None
     if size is not None:
-        shape = sizes("normal", (size,) if isinstance(size, int) else tuple(size))
+        shape = lengths_of((size,) if isinstance(size, int) else tuple(size), "normal")
     z = fill(
         array_module(mean.data, std.data).empty(shape, dtype), kernels.random_normal, generator
     )
@@ -325,10 +306,10 @@ def randint(
         low, high, size = 0, low, high
     if high is None:
         low, high = 0, low
-    low, high = _integer("randint: low", low), _integer("randint: high", high)
+    low, high = integer(low, "randint", "low"), integer(high, "randint", "high")
     if size is None:
         raise TypeError("randint: the size is missing")
-    shape = sizes("randint", (size,) if isinstance(size, int) else tuple(size))
+    shape = lengths_of((size,) if isinstance(size, int) else tuple(size), "randint")
     wanted = dtypes.int64 if dtype is None else np.dtype(dtype)
     dtypes.category(wanted)
     if not low < high:
@@ -359,7 +340,7 @@ def randperm(
     >>> sorted(randperm(5).tolist())
     [0, 1, 2, 3, 4]
     """
-    (n,) = sizes("randperm", (n,))
+    n = integer(n, "randperm", "n", 0)
     keys = fill(_empty((n,), np.uint64, device), kernels.random_bits, generator)
     wanted = dtypes.int64 if dtype is None else np.dtype(dtype)
     return wrap(keys.argsort(kind="stable").astype(wanted, copy=False))

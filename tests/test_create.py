@@ -140,7 +140,7 @@ def test_meshgrid_is_differentiable():
 NAN = math.nan
 BAD = [
     (ValueError, r"zeros: size must be at least 0, got \(2, -1\)", lambda: mg.zeros(2, -1)),
-    (TypeError, "ones: size must be integers, got .*2.5", lambda: mg.ones(2.5)),
+    (TypeError, "ones: size must be an integer, got 2.5", lambda: mg.ones(2.5)),
     (TypeError, "zeros: only floating-point", lambda: mg.zeros(1, dtype=int, requires_grad=True)),
     (TypeError, "full: only floating-point", lambda: mg.full((1,), 1, requires_grad=True)),
     (TypeError, "zeros_like: only float", lambda: mg.zeros_like([1], requires_grad=True)),
@@ -151,7 +151,7 @@ BAD = [
     (ValueError, "arange: steps of 0 do not lead from 0 to 3", lambda: mg.arange(0, 3, 0)),
     (ValueError, "linspace: start must be finite", lambda: mg.linspace(math.inf, 1, 2)),
     (ValueError, "linspace: steps must be at least 0", lambda: mg.linspace(0, 1, -2)),
-    (TypeError, "linspace: steps must be integers", lambda: mg.linspace(0, 1, 2.5)),
+    (TypeError, "linspace: steps must be an integer, got 2.5", lambda: mg.linspace(0, 1, 2.5)),
     (ValueError, "eye: size must be at least 0", lambda: mg.eye(-1)),
     (TypeError, "one_hot: wants integers, got float32", lambda: mg.one_hot([1.0])),
     (ValueError, "one_hot: class 3 is not one of 3 classes", lambda: mg.one_hot([0, 3], 3)),

@@ -607,7 +607,7 @@ def test_embedding_of_a_given_table():
         (lambda: nn.Embedding(3, 2, 3), IndexError, "padding_idx 3 is out of range for 3 rows"),
         (lambda: nn.Conv2d(-1, 4, 3), ValueError, "Conv2d: in_channels must be at least 1, got -1"),
         (lambda: nn.Conv2d(3, 4, (3, 0)), ValueError, "Conv2d: kernel_size must be at least 1"),
-        (lambda: nn.Conv2d(3, 4, (3, 3, 3)), ValueError, "kernel_size must be one integer or 2"),
+        (lambda: nn.Conv2d(3, 4, (3, 3, 3)), ValueError, "kernel_size has 3 numbers, wants 1 or 2"),
         (lambda: nn.Conv2d(3, 4, 3, stride=0), ValueError, "Conv2d: stride must be at least 1"),
         (lambda: nn.Conv2d(3, 4, 3, padding=-1), ValueError, "Conv2d: padding must be at least 0"),
         (lambda: nn.Conv2d(3, 4, 3, padding="full"), ValueError, "'same' or 'valid', got 'full'"),

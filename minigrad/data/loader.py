@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import ops
+from ..arguments import integer
 from ..random import Generator, randperm
 from ..tensor import Tensor, tensor, to_array, wrap
 
@@ -47,14 +47,7 @@ class DataLoader:
         generator: Generator | None = None,
         seed: int | None = None,
     ) -> None:
-        try:
-            self.batch_size = operator.index(batch_size)
-        except TypeError:
-            raise TypeError(
-                f"DataLoader: batch_size must be an integer, got {batch_size!r}"
-            ) from None
-        if self.batch_size < 1:
-            raise ValueError(f"DataLoader: batch_size must be at least 1, got {batch_size}")
+        self.batch_size = integer(batch_size, "DataLoader", "batch_size", 1)
         if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
             raise TypeError(
                 "DataLoader: the dataset must have a length and samples by number, "

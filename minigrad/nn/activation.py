@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from ..arguments import number
 from ..inplace import inplace as change
 from ..tensor import Tensor
 from . import functional as F
-from .arguments import number
 from .module import Module
 
 
@@ -171,7 +171,7 @@ class Dropout(Module):
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
-        self.p = number("Dropout", "p", p, 0, 1)
+        self.p = number(p, "Dropout", "p", 0, 1)
         self.inplace = inplace
 
     def forward(self, input: Tensor) -> Tensor:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..arguments import integer, integers
 from ..tensor import Tensor
 from . import functional as F
-from .arguments import empty, integer, integers, reset
 from .module import Module
-from .parameter import Parameter
+from .parameter import Parameter, empty, reset
 
 
 class _Convolution(Module):
@@ -35,12 +35,12 @@ class _Convolution(Module):
     ) -> None:
         super().__init__()
         layer = type(self).__name__
-        self.in_channels = integer(layer, "in_channels", in_channels)
-        self.out_channels = integer(layer, "out_channels", out_channels)
-        self.groups = integer(layer, "groups", groups)
-        self.kernel_size = integers(layer, "kernel_size", kernel_size, self.n)
-        self.stride = integers(layer, "stride", stride, self.n)
-        self.dilation = integers(layer, "dilation", dilation, self.n)
+        self.in_channels = integer(in_channels, layer, "in_channels", 1)
+        self.out_channels = integer(out_channels, layer, "out_channels", 1)
+        self.groups = integer(groups, layer, "groups", 1)
+        self.kernel_size = integers(kernel_size, self.n, layer, "kernel_size")
+        self.stride = integers(stride, self.n, layer, "stride")
+        self.dilation = integers(dilation, self.n, layer, "dilation")
         for name, channels in (("in", self.in_channels), ("out", self.out_channels)):
             if channels % self.groups:
                 raise ValueError(
@@ -58,7 +58,7 @@ class _Convolution(Module):
 
     def _padding(self, layer: str, padding: Any) -> Any:
         if not isinstance(padding, str) or self.transposed:
-            return integers(layer, "padding", padding, self.n, least=0)
+            return integers(padding, self.n, layer, "padding", least=0)
         if padding not in ("same", "valid"):
             raise ValueError(
                 f"{layer}: padding must be integers, 'same' or 'valid', got {padding!r}"
@@ -162,7 +162,7 @@ class ConvTranspose2d(_Convolution):
         device: Any = None,
         dtype: Any = None,
     ) -> None:
-        extra = integers("ConvTranspose2d", "output_padding", output_padding, 2, least=0)
+        extra = integers(output_padding, 2, "ConvTranspose2d", "output_padding", least=0)
         like = {"device": device, "dtype": dtype}
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, **like

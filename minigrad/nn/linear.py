@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..arguments import integer
 from ..autograd import no_grad
 from ..tensor import Tensor, as_tensor
 from . import functional as F, init
-from .arguments import empty, integer, reset
 from .module import Module
-from .parameter import Parameter
+from .parameter import Parameter, empty, reset
 
 
 class Identity(Module):
@@ -49,8 +49,8 @@ class Linear(Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        self.in_features = integer("Linear", "in_features", in_features)
-        self.out_features = integer("Linear", "out_features", out_features)
+        self.in_features = integer(in_features, "Linear", "in_features", 1)
+        self.out_features = integer(out_features, "Linear", "out_features", 1)
         like = {"device": device, "dtype": dtype}
         self.weight = empty("Linear", self.out_features, self.in_features, **like)
         self.bias = empty("Linear", self.out_features, **like) if bias else None
@@ -100,8 +100,8 @@ class Embedding(Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        self.num_embeddings = n = integer("Embedding", "num_embeddings", num_embeddings)
-        self.embedding_dim = integer("Embedding", "embedding_dim", embedding_dim)
+        self.num_embeddings = n = integer(num_embeddings, "Embedding", "num_embeddings", 1)
+        self.embedding_dim = integer(embedding_dim, "Embedding", "embedding_dim", 1)
         if padding_idx is not None and not -n <= padding_idx < n:
             raise IndexError(f"Embedding: padding_idx {padding_idx} is out of range for {n} rows")
         self.padding_idx = None if padding_idx is None else padding_idx % n

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..arguments import number
 from ..tensor import Tensor, as_tensor
 from . import functional as F
-from .arguments import number
 from .module import Module
 
 
@@ -54,7 +54,7 @@ class SmoothL1Loss(_Loss):
 
     def __init__(self, reduction: str = "mean", beta: float = 1.0) -> None:
         super().__init__(reduction)
-        self.beta = number("SmoothL1Loss", "beta", beta, 0)
+        self.beta = number(beta, "SmoothL1Loss", "beta", 0)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Both of one shape."""
@@ -66,7 +66,7 @@ class HuberLoss(_Loss):
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
         super().__init__(reduction)
-        self.delta = number("HuberLoss", "delta", delta, 0)
+        self.delta = number(delta, "HuberLoss", "delta", 0)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Both of one shape."""
@@ -129,7 +129,7 @@ class CrossEntropyLoss(_Loss):
         super().__init__(reduction)
         self._hold("weight", weight)
         self.ignore_index = ignore_index
-        self.label_smoothing = number("CrossEntropyLoss", "label_smoothing", label_smoothing, 0, 1)
+        self.label_smoothing = number(label_smoothing, "CrossEntropyLoss", "label_smoothing", 0, 1)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Logits (N, C, ...) and class indices (N, ...), or probabilities of the same shape."""

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import integer, integers, number
 from ..inplace import write
 from ..tensor import Tensor, as_tensor, wrap
 from . import functional as F, init
-from .arguments import empty, integer, integers, number
 from .module import Module
-from .parameter import Parameter
+from .parameter import Parameter, empty
 
 
 class _BatchNorm(Module):
@@ -37,9 +37,9 @@ class _BatchNorm(Module):
     ) -> None:
         super().__init__()
         layer = type(self).__name__
-        self.num_features = integer(layer, "num_features", num_features)
-        self.eps = number(layer, "eps", eps, 0)
-        self.momentum = None if momentum is None else number(layer, "momentum", momentum, 0, 1)
+        self.num_features = integer(num_features, layer, "num_features", 1)
+        self.eps = number(eps, layer, "eps", 0)
+        self.momentum = None if momentum is None else number(momentum, layer, "momentum", 0, 1)
         self.affine = affine
         self.track_running_stats = track_running_stats
         like = {"device": device, "dtype": dtype}
@@ -171,10 +171,10 @@ class LayerNorm(Module):
     ) -> None:
         super().__init__()
         n = len(normalized_shape) if isinstance(normalized_shape, (tuple, list)) else 1
-        self.normalized_shape = integers("LayerNorm", "normalized_shape", normalized_shape, n)
+        self.normalized_shape = integers(normalized_shape, n, "LayerNorm", "normalized_shape")
         if not n:
             raise ValueError("LayerNorm: normalized_shape must have at least one dimension")
-        self.eps = number("LayerNorm", "eps", eps, 0, math.inf)
+        self.eps = number(eps, "LayerNorm", "eps", 0, math.inf)
         self.elementwise_affine = elementwise_affine
         like = {"device": device, "dtype": dtype}
         shape = self.normalized_shape

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..arguments import integer, integers
 from ..tensor import Tensor
 from . import functional as F
-from .arguments import integer, integers
 from .module import Module
 
 
@@ -17,9 +17,9 @@ class _Pool(Module):
         super().__init__()
         layer = type(self).__name__
         stride = kernel_size if stride is None else stride
-        sizes = integers(layer, "kernel_size", kernel_size, 2)
-        integers(layer, "stride", stride, 2)
-        edges = integers(layer, "padding", padding, 2, least=0)
+        sizes = integers(kernel_size, 2, layer, "kernel_size")
+        integers(stride, 2, layer, "stride")
+        edges = integers(padding, 2, layer, "padding", least=0)
         if any(2 * edge > size for edge, size in zip(edges, sizes, strict=True)):
             raise ValueError(
                 f"{layer}: padding must be at most half of kernel_size, got {padding} and "
@@ -60,7 +60,7 @@ class MaxPool2d(_Pool):
         ceil_mode: bool = False,
     ) -> None:
         super().__init__(kernel_size, stride, padding, ceil_mode)
-        integers("MaxPool2d", "dilation", dilation, 2)
+        integers(dilation, 2, "MaxPool2d", "dilation")
         self.dilation = dilation
         self.return_indices = return_indices
 
@@ -107,7 +107,7 @@ class AvgPool2d(_Pool):
     ) -> None:
         super().__init__(kernel_size, stride, padding, ceil_mode)
         if divisor_override is not None:
-            integer("AvgPool2d", "divisor_override", divisor_override)
+            integer(divisor_override, "AvgPool2d", "divisor_override", 1)
         self.count_include_pad = count_include_pad
         self.divisor_override = divisor_override
 
@@ -137,7 +137,7 @@ class AdaptiveAvgPool2d(Module):
     def __init__(self, output_size: int | tuple[int | None, int | None] | None) -> None:
         super().__init__()
         sizes = output_size if isinstance(output_size, (tuple, list)) else (output_size,) * 2
-        integers("AdaptiveAvgPool2d", "output_size", [1 if s is None else s for s in sizes], 2)
+        integers([1 if s is None else s for s in sizes], 2, "AdaptiveAvgPool2d", "output_size")
         self.output_size = output_size
 
     def forward(self, input: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 
 import minigrad_kernels as kernels
 
+from ..arguments import integer, integers
 from ..recording import operands, record
 from ..tensor import Tensor, TensorLike, as_tensor
 from . import reduce
@@ -20,7 +21,6 @@ from .geometry import (
     check_images,
     convolution_options,
     convolved_size,
-    integers,
     pair,
 )
 from .registry import differentiable, fails, real, sample
@@ -248,7 +248,7 @@ def conv2d_weight_gradient(
     check_images(x, name)
     check_images(g, name, "g")
     size = pair(kernel_size, name, "kernel_size", 1)
-    count = integers(groups, 1, name, "groups", 1)[0]
+    count = integer(groups, name, "groups", 1)
     options = convolution_options(name, stride, padding, dilation, count, size)
     if x.ndim != g.ndim:
         raise ValueError(f"{name}: g {g.shape} must have as many dimensions as input {x.shape}")
@@ -328,7 +328,7 @@ def conv1d(
     spread = integers(dilation, 1, "conv1d", "dilation", 1)[0]
     if not isinstance(padding, str):
         padding = (0, integers(padding, 1, "conv1d", "padding", 0)[0])
-    count = integers(groups, 1, "conv1d", "groups", 1)[0]
+    count = integer(groups, "conv1d", "groups", 1)
     check_channels("conv1d", "input", x.shape[-2], w.shape[1] * count, w)
     x, w = x[..., None, :], w[:, :, None, :]
     y = _checked("conv1d", x, w, b, (1, step), padding, (1, spread), count)

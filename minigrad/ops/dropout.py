@@ -8,6 +8,7 @@ import minigrad_kernels as kernels
 from minigrad_kernels.random import blocks_taken
 
 from .. import dtypes, random
+from ..arguments import integer
 from ..recording import record
 from ..tensor import Tensor, TensorLike, as_tensor
 from .registry import differentiable, fails, real, sample
@@ -49,8 +50,7 @@ def seeded_dropout(input: TensorLike, p: float, seed: int, offset: int) -> Tenso
     """
     x = _checked("seeded_dropout", input, p)
     for what, value in (("seed", seed), ("offset", offset)):
-        if not isinstance(value, int):
-            raise TypeError(f"seeded_dropout: {what} must be an integer, got {value!r}")
+        integer(value, "seeded_dropout", what)
     y = kernels.dropout(x.data, p=p, seed=seed, offset=offset)
     return record(seeded_dropout, y, (x, lambda g: seeded_dropout(g, p, seed, offset), None))
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from minigrad_kernels.arrays import array_module
 
+from ..arguments import axis_of
 from ..graph import OUTPUT
 from ..recording import record
 from ..tensor import Tensor, TensorLike, as_tensor, wrap
@@ -14,7 +15,6 @@ from .compare import eq, isnan, logical_or
 from .elementwise import maximum, minimum, where
 from .reduce import WRONG_DIMS, axes_for, length, spread, sum
 from .registry import differentiable, fails, integers, real, sample, separated
-from .shape import axis_of
 
 
 class Extrema(NamedTuple):

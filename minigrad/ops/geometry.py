@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from minigrad_kernels.windows import Padding, output_length, pooled_length
 
+from ..arguments import integer, integers
 from ..tensor import Tensor
 
 Pair = tuple[int, int]
@@ -16,29 +16,15 @@ Size = tuple[int, ...]
 """Rows and columns, as they come out of a shape."""
 
 
-def integers(value: Any, count: int, operation: str, argument: str, lowest: int) -> tuple[int, ...]:
-    """`count` integers, each at least `lowest`, from that many or from one for all.
+def pair(value: Any, operation: str, argument: str, least: int) -> Pair:
+    """Two integers, for rows and columns; one, or a sequence of one, stands for both.
 
     Raises:
         TypeError: for anything but integers; ValueError: if there are too many, or one is too low.
     """
-    several = isinstance(value, Sequence) and not isinstance(value, str)
-    try:
-        found = tuple(operator.index(v) for v in value) if several else (operator.index(value),)
-    except TypeError:
-        wanted = "an integer" if count == 1 else f"an integer or {count} of them"
-        raise TypeError(f"{operation}: {argument} must be {wanted}, got {value!r}") from None
-    found = found * count if len(found) == 1 else found
-    if len(found) != count:
-        raise ValueError(f"{operation}: {argument} has {len(found)} numbers, wants 1 or {count}")
-    if min(found) < lowest:
-        raise ValueError(f"{operation}: {argument} must be at least {lowest}, got {value!r}")
-    return found
-
-
-def pair(value: Any, operation: str, argument: str, lowest: int) -> Pair:
-    """`integers` for rows and columns."""
-    rows, columns = integers(value, 2, operation, argument, lowest)
+    if isinstance(value, (tuple, list)) and len(value) == 1:
+        (value,) = value
+    rows, columns = integers(value, 2, operation, argument, least)
     return rows, columns
 
 
@@ -133,7 +119,7 @@ def check_filters(operation: str, weight: Tensor, groups: Any) -> int:
             f"{operation}: weight has shape {weight.shape}, wants 4 dimensions (output channels, "
             "input channels / groups, rows, columns), none of them empty"
         )
-    count = integers(groups, 1, operation, "groups", 1)[0]
+    count = integer(groups, operation, "groups", 1)
     if weight.shape[0] % count:
         raise ValueError(
             f"{operation}: {count} groups do not divide the {weight.shape[0]} channels of weight "

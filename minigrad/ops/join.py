@@ -9,12 +9,13 @@ from typing import Any
 from minigrad_kernels.arrays import array_module
 
 from .. import dtypes
+from ..arguments import axis_of, sizes_of
 from ..recording import record
 from ..tensor import Tensor, TensorLike, as_tensor
 from .index import getitem
 from .pick import index_select
 from .registry import differentiable, fails, real, sample
-from .shape import axis_of, broadcast_to, reshape, sizes_of
+from .shape import broadcast_to, reshape
 
 
 def promoted(tensors: Sequence[TensorLike], name: str) -> list[Tensor]:

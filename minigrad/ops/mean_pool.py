@@ -6,6 +6,7 @@ from typing import Any
 
 import minigrad_kernels as kernels
 
+from ..arguments import integer
 from ..recording import record
 from ..tensor import Tensor, TensorLike, as_tensor
 from .geometry import (
@@ -39,6 +40,7 @@ from .registry import differentiable, fails, integers, real, sample
         fails(ValueError, "larger than the padded", real(1, 4, 4), 5),
         fails(ValueError, "divisor_override must", real(1, 4, 4), 2, divisor_override=0),
         fails(TypeError, "divisor_override must", real(1, 4, 4), 2, divisor_override=0.5),
+        fails(TypeError, "divisor_override must", real(1, 4, 4), 2, divisor_override=(3, 5)),
     ],
 )
 def avg_pool2d(
@@ -93,7 +95,7 @@ def _averaging(
     options["ceil_mode"] = bool(ceil_mode)
     options["count_include_pad"] = bool(count_include_pad)
     if divisor_override is not None:
-        divisor_override = pair(divisor_override, operation, "divisor_override", -(2**63))[0]
+        divisor_override = integer(divisor_override, operation, "divisor_override")
         if not divisor_override:
             raise ValueError(f"{operation}: divisor_override must not be 0")
     options["divisor_override"] = divisor_override

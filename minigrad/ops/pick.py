@@ -10,12 +10,13 @@ import numpy as np
 from minigrad_kernels.arrays import array_module
 
 from .. import dtypes
+from ..arguments import axis_of
 from ..recording import operands, record, record_view
 from ..tensor import Tensor, TensorLike, as_tensor, wrap
 from .elementwise import passed_on
 from .index import add_up, getitem, getitem_adjoint
 from .registry import booleans, differentiable, fails, integers, real, sample
-from .shape import axis_of, broadcast_to, reshape
+from .shape import broadcast_to, reshape
 
 
 def _whole_numbers(index: TensorLike, name: str) -> Tensor:

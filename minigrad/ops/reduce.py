@@ -14,10 +14,10 @@ import numpy as np
 from minigrad_kernels.arrays import array_module
 
 from .. import dtypes
+from ..arguments import axes_of
 from ..recording import record, record_view
 from ..tensor import Tensor, TensorLike, as_tensor, wrap
 from .registry import booleans, differentiable, fails, integers, real, sample
-from .shape import axes_of
 
 SLICES = [
     sample(real(2, 3, 4)),

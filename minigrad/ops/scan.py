@@ -12,12 +12,13 @@ from typing import Any
 from minigrad_kernels.arrays import array_module
 
 from .. import dtypes
+from ..arguments import axis_of
 from ..graph import OUTPUT
 from ..recording import operands, record
 from ..tensor import Tensor, TensorLike, as_tensor
 from .reduce import SLICES, WRONG_DIMS, axes_for, spread
 from .registry import differentiable, fails, integers, real, sample
-from .shape import axis_of, flip, permute, reshape
+from .shape import flip, permute, reshape
 
 ALONG = [
     sample(real(2, 4, 3), 1),

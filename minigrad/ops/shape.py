@@ -2,65 +2,16 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from typing import Any
 
 from minigrad_kernels.arrays import array_module
 
+from ..arguments import axes_of, axis_of, sizes_of
 from ..recording import record, record_view
 from ..tensor import Tensor, TensorLike, as_tensor
 from .elementwise import passed_on
 from .registry import differentiable, fails, real, sample
-
-# Reading arguments
-
-
-def sizes_of(given: Sequence[Any], name: str, argument: str = "shape") -> tuple[int, ...]:
-    """The integers of `f(x, 2, 3)` and of `f(x, (2, 3))` alike.
-
-    Raises:
-        TypeError: if they are not integers.
-    """
-    if len(given) == 1 and isinstance(given[0], (tuple, list)):
-        given = given[0]
-    try:
-        return tuple(map(operator.index, given))
-    except TypeError:
-        raise TypeError(f"{name}: {argument} must be integers, got {tuple(given)}") from None
-
-
-def axis_of(dim: Any, ndim: int, name: str, argument: str = "dim") -> int:
-    """`dim` counted from the front. As in PyTorch, a tensor without dimensions has 0 and -1 too.
-
-    Raises:
-        IndexError: if there is no such dimension.
-        TypeError: if it is no integer.
-    """
-    n = ndim or 1
-    try:
-        i = operator.index(dim)
-    except TypeError:
-        raise TypeError(f"{name}: {argument} must be an integer, got {dim!r}") from None
-    if not -n <= i < n:
-        raise IndexError(
-            f"{name}: {argument} is {i}, but a tensor with {ndim} dimensions has {-n} to {n - 1}"
-        )
-    return i % n
-
-
-def axes_of(dims: Any, ndim: int, name: str, argument: str = "dim") -> tuple[int, ...]:
-    """One dimension or several, counted from the front.
-
-    Raises:
-        IndexError: if one does not exist; ValueError: if one is named twice.
-    """
-    dims = dims if isinstance(dims, (tuple, list)) else (dims,)
-    axes = tuple(axis_of(d, ndim, name, argument) for d in dims)
-    if len(set(axes)) < len(axes):
-        raise ValueError(f"{name}: {argument} names a dimension twice: {tuple(dims)}")
-    return axes
-
 
 # Another shape
 

@@ -6,13 +6,14 @@ from typing import Any
 
 import minigrad_kernels as kernels
 
+from ..arguments import axis_of
 from ..graph import OUTPUT
 from ..recording import record
 from ..tensor import Tensor, TensorLike
 from .elementwise import gradient_operands
 from .reduce import real_numbers, sum as sum_
 from .registry import differentiable, fails, integers, real, sample
-from .shape import axis_of, reshape
+from .shape import reshape
 from .unary import exp
 
 SAMPLES = [

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 from minigrad_kernels.arrays import array_module
 
+from ..arguments import axis_of
 from ..tensor import Tensor, TensorLike, as_tensor, wrap
 from .pick import gather
 from .registry import differentiable, fails, real, sample, separated
-from .shape import axis_of
 
 
 class Ordered(NamedTuple):

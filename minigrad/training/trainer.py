@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import operator
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from ..arguments import integer
 from ..autograd import no_grad
 from ..nn import Module, functional as F
 from ..ops import cat
@@ -108,12 +108,7 @@ class Trainer:
             TypeError, ValueError: if epochs is not an integer of at least 1, a batch is no pair,
                 the loss is not one number, or there are no batches.
         """
-        try:
-            count = operator.index(epochs)
-        except TypeError:
-            raise TypeError(f"fit: epochs must be an integer, got {epochs!r}") from None
-        if count < 1:
-            raise ValueError(f"fit: epochs must be at least 1, got {count}")
+        count = integer(epochs, "fit", "epochs", 1)
         with Progress(train, count, show=progress) as bar:
             for _ in range(count):
                 self._epoch(train, validation, bar)
