@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from minigrad_kernels.arrays import array_module, is_array
 
-from . import graph
+from . import dtypes, graph
 from .graph import OUTPUT, Leaf, Node, mode
 from .memory import check_unchanged
 from .tensor import Tensor, as_tensor, wrap
@@ -25,11 +26,9 @@ class _ArrayValues:
     differentiable = False
 
     @staticmethod
-    def settle(c: Any) -> Any:
+    def settle(c: Any, node: Node) -> Any:
         """What a rule returned, as an array."""
-        if isinstance(c, Tensor):
-            return c.data
-        return c if is_array(c) else np.asarray(c)
+        return c.data if isinstance(c, Tensor) else _array(c, node)
 
     @staticmethod
     def fit(c: Any, shape: tuple[int, ...], node: Node) -> Any:
@@ -53,7 +52,8 @@ class _ArrayValues:
 
     @staticmethod
     def hooked(g: Any, node: Node) -> Any:
-        return _run_hooks(wrap(g), node).data
+        g = _run_hooks(wrap(g), node).data
+        return g.copy() if node.__class__ is Leaf else g  # hooks may keep what they saw
 
     check_finite = staticmethod(lambda c, node: _check_finite(c, node))
     check_unchanged = staticmethod(check_unchanged)
@@ -66,8 +66,8 @@ class _TensorValues:
     differentiable = True
 
     @staticmethod
-    def settle(c: Any) -> Tensor:
-        return as_tensor(c)
+    def settle(c: Any, node: Node) -> Tensor:
+        return c if isinstance(c, Tensor) else wrap(_array(c, node))
 
     @staticmethod
     def fit(c: Tensor, shape: tuple[int, ...], node: Node) -> Tensor:
@@ -88,7 +88,8 @@ class _TensorValues:
 
     @staticmethod
     def hooked(g: Tensor, node: Node) -> Tensor:
-        return _run_hooks(g, node)
+        g = _run_hooks(g, node)
+        return wrap(g.data.copy(), g.node) if node.__class__ is Leaf else g
 
     check_finite = staticmethod(lambda c, node: _check_finite(c.data, node))
     check_unchanged = staticmethod(check_unchanged)
@@ -106,18 +107,41 @@ def _broadcast_axes(shape: tuple[int, ...], wanted: tuple[int, ...], node: Node)
     return (*range(extra), *repeated)
 
 
+def _array(c: Any, node: Node) -> Any:
+    if is_array(c):
+        return c
+    array = np.asarray(c)
+    if array.dtype.kind not in "biufc":
+        raise TypeError(
+            f"backward: a rule of {node.name} (called at {node.where()}) returned "
+            f"{type(c).__name__}, wanted an array or a tensor"
+        )
+    return array
+
+
 def _run_hooks(g: Tensor, node: Node) -> Tensor:
     for hook in list(node.hooks or ()):
         replaced = hook(g)
         if replaced is not None:
-            replaced = as_tensor(replaced)
-            if replaced.shape != node.shape:
-                raise ValueError(
-                    f"hook on {node.name}: returned shape {replaced.shape} for a gradient of shape "
-                    f"{node.shape}"
-                )
-            g = replaced
+            g = _replacement(replaced, g, node)
     return g
+
+
+def _replacement(replaced: Any, g: Tensor, node: Node) -> Tensor:
+    """What a hook returned, in place of the gradient `g`."""
+    try:
+        new = as_tensor(replaced)
+    except TypeError:
+        raise TypeError(
+            f"hook on {node.name}: returned {type(replaced).__name__}, wanted a tensor or None"
+        ) from None
+    if new.shape != node.shape:
+        raise ValueError(
+            f"hook on {node.name}: returned shape {new.shape} for a gradient of shape {node.shape}"
+        )
+    if dtypes.category(new.dtype) > dtypes.category(g.dtype):
+        raise TypeError(f"hook on {node.name}: returned {new.dtype} for a gradient of {g.dtype}")
+    return new.to(g.dtype)
 
 
 def _check_finite(c: Any, node: Node) -> None:
@@ -149,6 +173,8 @@ def _seed(y: Any, gradient: Any, caller: str) -> tuple[Node, Tensor]:
         raise ValueError(f"{caller}: the gradient has shape {gradient.shape}, the output {y.shape}")
     if gradient.data.__class__ is not y.data.__class__:
         raise TypeError(f"{caller}: the gradient is on {gradient.device}, the output on {y.device}")
+    if dtypes.category(gradient.dtype) > dtypes.category(y.dtype):
+        raise TypeError(f"{caller}: the gradient is {gradient.dtype}, the output {y.dtype}")
     return y.node, gradient if gradient.dtype is y.dtype else gradient.to(y.dtype)
 
 
@@ -162,8 +188,14 @@ def _run(
     beyond_wanted: bool = True,
 ) -> dict[Node, Any]:
     """Check and seed a pass, and run it: the gradient of each leaf, or of each wanted node."""
-    if gradients is None:
+    if gradients is None and isinstance(outputs, (list, tuple)):
         gradients = [None] * len(outputs)
+    for name, given in (("outputs", outputs), ("gradients", gradients)):
+        if not isinstance(given, (list, tuple)):
+            raise TypeError(
+                f"{caller}: {name} must be a list or tuple of tensors, got {type(given).__name__}"
+            )
+    assert gradients is not None
     if len(gradients) != len(outputs):
         raise ValueError(f"{caller}: {len(outputs)} outputs but {len(gradients)} gradients")
     seeds: dict[Node, Any] = {}
@@ -203,10 +235,34 @@ def backward(
         tensors, grad_tensors = [tensors], [grad_tensors]
 
     found = _run(tensors, grad_tensors, "backward", retain_graph, create_graph)
-    for leaf, g in found.items():
-        x = leaf.tensor()  # type: ignore[attr-defined]
-        if x is not None:
-            _accumulate(x, g)
+    pairs = [(leaf.tensor(), g) for leaf, g in found.items()]  # type: ignore[attr-defined]
+    with _accumulating:
+        for x, g in pairs:
+            if x is not None:
+                _check_accumulation(x, g)
+        for x, g in pairs:
+            if x is not None:
+                _accumulate(x, g)
+
+
+_accumulating = threading.RLock()  # two passes may reach one leaf at the same time
+
+
+def _check_accumulation(x: Tensor, g: Any) -> None:
+    """Refuse what could not be added to `x.grad`, or only with a part of it lost."""
+    if g.dtype.kind == "c":
+        raise TypeError(f"backward: a rule gave a gradient of {g.dtype} for a leaf of {x.dtype}")
+    grad: Any = x.grad
+    if grad is None:
+        return
+    if not isinstance(grad, Tensor):
+        raise TypeError(f"backward: `grad` of a leaf must be a tensor, got {type(grad).__name__}")
+    if grad.shape != g.shape:
+        raise ValueError(
+            f"backward: `grad` of a leaf has shape {grad.shape}, its gradient {g.shape}"
+        )
+    if not grad.is_floating_point():
+        raise TypeError(f"backward: `grad` of a leaf holds {grad.dtype}, its gradient {g.dtype}")
 
 
 def _accumulate(x: Tensor, g: Any) -> None:
@@ -253,6 +309,8 @@ def grad(
         grad_outputs = None if grad_outputs is None else [grad_outputs]
         if grad_outputs and isinstance(grad_outputs[0], (list, tuple)):
             (grad_outputs,) = grad_outputs
+    if not isinstance(inputs, Iterable):
+        raise TypeError(f"grad: inputs must be one tensor or several, got {type(inputs).__name__}")
     inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     for i, x in enumerate(inputs):
         if not isinstance(x, Tensor):
@@ -310,6 +368,8 @@ class _RecordingMode:
     def __new__(cls, function: Callable[..., Any] | None = None) -> Any:
         self = super().__new__(cls)
         self._before = []
+        if function is not None and not callable(function):
+            raise TypeError(f"{cls.__name__}: wants a function, got {type(function).__name__}")
         return self if function is None else self(function)
 
     def __enter__(self) -> None:
@@ -343,9 +403,26 @@ class enable_grad(_RecordingMode):
     """Record again inside a `no_grad`."""
 
 
-def set_grad_enabled(enabled: bool) -> _RecordingMode:
-    """`enable_grad()` or `no_grad()`, to be used as a context."""
-    return enable_grad() if enabled else no_grad()
+class set_grad_enabled:
+    """Record from now on, or not, in this thread: for good, or as a context to its end.
+
+    Or a decorator, as `enable_grad` and `no_grad` are.
+    """
+
+    def __init__(self, enabled: bool) -> None:
+        self._mode = enable_grad if enabled else no_grad
+        self._before = mode.set(recording=bool(enabled))
+
+    def __enter__(self) -> None:
+        pass  # recording was switched already
+
+    def __exit__(self, *_: object) -> None:
+        mode.set(**self._before)
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        mode.set(**self._before)
+        decorated: Callable[..., Any] = self._mode(function)
+        return decorated
 
 
 def is_grad_enabled() -> bool:

@@ -340,7 +340,7 @@ def propagate(
             else:
                 c = rule(g, kept if differentiable else kept.data)
             if c.__class__ is not ndarray:
-                c = settle(c)
+                c = settle(c, node)
             if c.shape != parent.shape:
                 c = fit(c, parent.shape, node)
             if watched:
@@ -350,7 +350,7 @@ def propagate(
             if parent in pending:
                 contribution, c = c, pending[parent] + c
                 if c.__class__ is not ndarray:  # NumPy gives a number for 0-dimensional arrays
-                    c = settle(c)
+                    c = settle(c, node)
                 pending[parent] = c
                 if watched:
                     _tell("added", parent, contribution, c)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Union
@@ -11,6 +12,7 @@ import numpy as np
 from minigrad_kernels.arrays import is_array
 
 from . import dtypes
+from .arguments import axis_of
 from .graph import Clock, Leaf, Node
 from .methods import TensorMethods
 
@@ -112,7 +114,7 @@ class Tensor(TensorMethods):
 
     def size(self, dim: int | None = None) -> Any:
         """Its shape, or the length of one dimension."""
-        return self.shape if dim is None else self.shape[dim]
+        return self.shape if dim is None else self.shape[axis_of(dim, self.ndim, "size")]
 
     def dim(self) -> int:
         """The number of its dimensions."""
@@ -362,7 +364,8 @@ def to_array(data: Any, dtype: Any = None) -> Any:
     if isinstance(data, Tensor):
         array = data.data
     elif is_array(data):
-        array = data
+        # Matrices and other subclasses have operators of their own.
+        array = np.asarray(data) if isinstance(data, ndarray) else data
     elif isinstance(data, np.generic):
         array = np.asarray(data)
     elif hasattr(data, "__array__") or not hasattr(data, "__dlpack__"):
@@ -376,7 +379,10 @@ def to_array(data: Any, dtype: Any = None) -> Any:
         array = np.from_dlpack(data)
     if dtype is not None:
         array = array.astype(np.dtype(dtype), copy=False)
-    dtypes.category(array.dtype)
+    try:
+        dtypes.category(array.dtype)
+    except TypeError as error:
+        raise TypeError(f"{error}; got {type(data).__name__} {reprlib.repr(data)}") from None
     return array
 
 
@@ -418,14 +424,15 @@ def from_numpy(array: Any) -> Tensor:
     """
     if not isinstance(array, ndarray):
         raise TypeError(f"from_numpy: wants a NumPy array, got {type(array).__name__}")
-    dtypes.category(array.dtype)
-    return wrap(array)
+    return wrap(to_array(array))
 
 
 def from_dlpack(source: Any) -> Tensor:
     """A tensor that shares memory with any object that speaks DLPack (PyTorch, JAX, CuPy, ...)."""
     if isinstance(source, Tensor):
         return source.detach()
+    if not hasattr(source, "__dlpack_device__"):
+        raise TypeError(f"from_dlpack: {type(source).__name__} does not speak DLPack")
     if source.__dlpack_device__()[0] in (2, 13):  # CUDA, CUDA managed memory
         import cupy
 

@@ -155,6 +155,12 @@ def test_retain_graph_allows_another_pass():
         (lambda x: mg.grad(x.sum(), leaf(1.0)), ValueError, "do not depend on input 0"),
         (lambda x: mg.grad(x.sum(), []), ValueError, "no inputs"),
         (lambda x: mg.grad(x.sum(), [3.0]), TypeError, "input 0 is float"),
+        (lambda x: mg.grad(x.sum(), 3.0), TypeError, "grad: inputs must be .* got float"),
+        (lambda x: mg.backward(3.0), TypeError, "backward: outputs must be a list .* got float"),
+        (lambda x: mg.backward([x.sum()], x), TypeError, "gradients must be a list .* got Tensor"),
+        (lambda x: x.sum().backward(1j), TypeError, "gradient is complex128, the output float64"),
+        (lambda x: x * 1j, TypeError, "to: .*requires a gradient.* complex128"),
+        (lambda x: mg.no_grad(3), TypeError, "no_grad: wants a function, got int"),
         (lambda x: mg.backward([x.sum(), x.sum()], [None]), ValueError, "2 outputs but 1"),
         (lambda x: mg.backward([3.0]), TypeError, "outputs must be tensors, got float"),
         (lambda x: mg.tensor([1, 2], requires_grad=True), TypeError, "this one is int64"),
@@ -180,6 +186,53 @@ def test_a_rule_with_a_wrong_shape_is_named():
 
     with pytest.raises(ValueError, match=r"rule of wrong .* shape \(5,\) .* shape \(2,\)"):
         wrong(leaf(1.0, 2.0)).sum().backward()
+
+
+@pytest.mark.parametrize(
+    ("returned", "words"),
+    [
+        (None, "a rule of wrong .* returned NoneType, wanted an array"),
+        ("text", "a rule of wrong .* returned str, wanted an array"),
+        (np.ones(2) * 1j, "a gradient of complex128 for a leaf of float64"),
+    ],
+)
+def test_a_rule_that_returns_no_real_numbers_is_refused(returned, words):
+    def wrong(x):
+        return mg.record(wrong, x.data * 1, (x, lambda g: returned, None))
+
+    x = leaf(1.0, 2.0)
+    with pytest.raises(TypeError, match=words):
+        wrong(x).sum().backward()
+    assert x.grad is None
+    assert mg.is_grad_enabled()
+
+
+@pytest.mark.parametrize(
+    ("grad", "error", "words"),
+    [
+        (np.zeros(2), TypeError, "`grad` of a leaf must be a tensor, got ndarray"),
+        (mg.zeros(2, 2), ValueError, r"`grad` of a leaf has shape \(2, 2\), its gradient \(2,\)"),
+        (mg.zeros(2, dtype=mg.int64), TypeError, "`grad` of a leaf holds int64"),
+    ],
+)
+def test_what_was_put_into_grad_must_fit(grad, error, words):
+    x, z = leaf(1.0, 2.0), leaf(3.0, 4.0)
+    x.grad = grad
+    with pytest.raises(error, match=words):
+        (x * z).sum().backward()
+    assert x.grad is grad
+    assert z.grad is None
+
+
+def test_set_grad_enabled_switches_at_once_or_until_the_end_of_a_context():
+    mg.set_grad_enabled(False)
+    assert not mg.is_grad_enabled()
+    mg.set_grad_enabled(True)
+    with mg.set_grad_enabled(False):
+        assert not mg.is_grad_enabled()
+    assert mg.is_grad_enabled()
+    assert not mg.set_grad_enabled(False)(mg.is_grad_enabled)()
+    assert mg.is_grad_enabled()
 
 
 def test_no_grad_and_enable_grad_nest_and_decorate():
@@ -236,6 +289,21 @@ def test_threads_can_share_a_graph():
     assert found == [[4.0 * i for i in range(8)]] * 8
 
 
+def test_threads_can_accumulate_in_one_leaf():
+    x = mg.zeros(300, 300, requires_grad=True)  # large enough for NumPy to let go of the GIL
+
+    def work():
+        for _ in range(20):
+            (x * 2).sum().backward()
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert (x.grad == 320).all()
+
+
 def test_hooks_see_and_replace_complete_gradients():
     x = leaf(1.0)
     a = x * 2
@@ -260,12 +328,42 @@ def test_a_hook_on_a_leaf_sees_the_sum():
     assert seen == [7.0]
 
 
-def test_a_hook_with_a_wrong_shape_is_refused():
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_what_a_hook_saw_or_gave_is_not_accumulated_into(create_graph):
+    x, y = leaf(1.0), leaf(1.0)
+    seen = []
+    given = mg.tensor([5.0], dtype=mg.float64)
+    x.register_hook(seen.append)
+    y.register_hook(lambda g: given)
+    for _ in range(2):
+        (x * 2 + y).backward(create_graph=create_graph)
+    assert [g.item() for g in seen] == [2.0, 2.0]
+    assert given.item() == 5.0
+    assert (x.grad.item(), y.grad.item()) == (4.0, 10.0)
+
+
+@pytest.mark.parametrize(
+    ("returned", "error", "words"),
+    [
+        (mg.ones(3), ValueError, r"hook on mul: .*\(3,\) for a gradient of shape \(1,\)"),
+        ("text", TypeError, "hook on mul: returned str, wanted a tensor"),
+        ([1j], TypeError, "hook on mul: returned complex128 for a gradient of float64"),
+    ],
+)
+def test_a_hook_that_returns_something_else_is_refused(returned, error, words):
     x = leaf(1.0)
-    x.register_hook(lambda g: mg.ones(3))
-    with pytest.raises(ValueError, match=r"shape \(3,\) for a gradient of shape \(1,\)"):
-        (x * 2).backward()
+    y = x * 2
+    y.register_hook(lambda g: returned)
+    with pytest.raises(error, match=words):
+        y.backward()
     assert x.grad is None
+
+
+def test_a_hook_may_return_numbers_of_another_type():
+    x = leaf(1.0)
+    x.register_hook(lambda g: [3])
+    (x * 2).backward()
+    assert (x.grad.item(), x.grad.dtype) == (3.0, mg.float64)
 
 
 def test_retain_grad():

@@ -49,6 +49,26 @@ def test_what_is_no_tensor(bad):
         mg.tensor(bad)
 
 
+def test_what_came_instead_of_a_tensor_is_told():
+    with pytest.raises(TypeError, match="tensors hold numbers and booleans, .*got NoneType None"):
+        mg.relu(None)
+    with pytest.raises(TypeError, match="from_dlpack: int does not speak DLPack"):
+        mg.from_dlpack(5)
+    with pytest.raises(IndexError, match="size: dim is 2"):
+        mg.zeros(2, 3).size(2)
+
+
+def test_array_subclasses_lose_their_own_operators():
+    class Strange(np.ndarray):
+        def __mul__(self, other):
+            return self @ other
+
+    array = np.array([[1.0, 2.0], [3.0, 4.0]])
+    for x in (mg.Tensor(array.view(Strange)), mg.from_numpy(array.view(Strange))):
+        assert np.shares_memory(x.data, array)
+        assert (x * x).tolist() == [[1.0, 4.0], [9.0, 16.0]]
+
+
 def test_memory_is_shared_or_copied_as_promised():
     array = np.arange(3.0)
     assert mg.from_numpy(array).data is array

@@ -9,6 +9,7 @@ import numpy as np
 from minigrad_kernels.arrays import is_array
 
 from .. import dtypes
+from ..graph import mode
 from ..recording import record
 from ..tensor import Tensor, TensorLike, as_tensor
 from .registry import differentiable, fails, real, sample
@@ -55,7 +56,8 @@ def to(
     Gradients pass back as the type, and to the device, of `x`; integers and booleans have none.
 
     Raises:
-        TypeError: if a target is none of these, or is given twice.
+        TypeError: if a target is none of these, or is given twice; or if it is complex, and `x`
+            requires a gradient.
         ValueError: for an unknown device.
         RuntimeError: if there is no GPU to move to, or CuPy is missing.
 
@@ -73,6 +75,11 @@ def to(
         array = _moved(array, device)
     elif dtype == source and not copy:
         return x
+    if dtype.kind == "c" and x.requires_grad and mode.recording:
+        raise TypeError(
+            f"to: the tensor of {source} requires a gradient, which complex numbers such as "
+            f"{dtype} do not have here; detach() it first"
+        )
     if dtype.kind != "c" and source.kind == "c":
         array = array.real
     copied = copy and array is x.data
