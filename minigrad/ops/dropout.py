@@ -49,8 +49,8 @@ def seeded_dropout(input: TensorLike, p: float, seed: int, offset: int) -> Tenso
         TypeError: if the input is not floating-point, or seed or offset are not integers.
     """
     x = _checked("seeded_dropout", input, p)
-    for what, value in (("seed", seed), ("offset", offset)):
-        integer(value, "seeded_dropout", what)
+    seed = integer(seed, "seeded_dropout", "seed")
+    offset = integer(offset, "seeded_dropout", "offset")
     y = kernels.dropout(x.data, p=p, seed=seed, offset=offset)
     return record(seeded_dropout, y, (x, lambda g: seeded_dropout(g, p, seed, offset), None))
 
