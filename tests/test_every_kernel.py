@@ -136,13 +136,15 @@ def test_reference_takes_any_layout(k: Kernel, call: Arguments) -> None:
         check_equal(k, call, k.reference(*other.args, **other.options), wanted)
 
 
-@pytest.mark.parametrize(("k", "call"), CASES)
+# Random numbers of another precision are other numbers.
+NOT_RANDOM = [case for case in CASES if "seed" not in case.values[1].options]
+
+
+@pytest.mark.parametrize(("k", "call"), NOT_RANDOM)
 def test_reference_in_float32(k: Kernel, call: Arguments) -> None:
     """Single precision in, single precision out, and the same numbers but for its rounding."""
     narrow = changed_arrays(call, lambda a: a.astype("f4") if a.dtype.kind == "f" else a)
     wide = changed_arrays(narrow, lambda a: a.astype("f8") if a.dtype.kind == "f" else a)
-    if "seed" in call.options:  # random numbers of another precision are other numbers
-        return
     got = results(k.reference(*narrow.args, **narrow.options))
     wanted = results(k.reference(*wide.args, **wide.options))
     for y, z in zip(got, wanted, strict=True):
