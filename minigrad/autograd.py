@@ -420,6 +420,7 @@ class set_grad_enabled:
         mode.set(**self._before)
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, with recording switched while it runs; here it is switched back."""
         mode.set(**self._before)
         decorated: Callable[..., Any] = self._mode(function)
         return decorated

@@ -86,7 +86,7 @@ def run_demo(options: argparse.Namespace) -> int:
     print("\n".join(info()), flush=True)
     try:
         outcome = demo.run(options.output, options.epochs, options.quick, not options.no_report)
-    except demo.Missing as error:
+    except (demo.Missing, OSError) as error:  # OSError: a folder that cannot be written to
         print(f"minigrad demo: {error}", file=sys.stderr)
         return 1
     if not options.quick and outcome.accuracy < demo.WANTED:

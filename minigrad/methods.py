@@ -82,25 +82,25 @@ class TensorMethods:
         return ops.abs(self)
 
     def __invert__(self: Any) -> Tensor:
-        return ops.logical_not(self)
+        return ops.bitwise_not(self)
 
     def __and__(self: Any, other: TensorLike) -> Tensor:
-        return ops.logical_and(self, other)
+        return ops.bitwise_and(self, other)
 
     def __rand__(self: Any, other: TensorLike) -> Tensor:
-        return ops.logical_and(other, self)
+        return ops.bitwise_and(other, self)
 
     def __or__(self: Any, other: TensorLike) -> Tensor:
-        return ops.logical_or(self, other)
+        return ops.bitwise_or(self, other)
 
     def __ror__(self: Any, other: TensorLike) -> Tensor:
-        return ops.logical_or(other, self)
+        return ops.bitwise_or(other, self)
 
     def __xor__(self: Any, other: TensorLike) -> Tensor:
-        return ops.logical_xor(self, other)
+        return ops.bitwise_xor(self, other)
 
     def __rxor__(self: Any, other: TensorLike) -> Tensor:
-        return ops.logical_xor(other, self)
+        return ops.bitwise_xor(other, self)
 
     # Comparison operators: constants, no gradient
 
@@ -218,6 +218,15 @@ class TensorMethods:
     def minimum(self: Any, other: TensorLike) -> Tensor:
         return ops.minimum(self, other)
 
+    def bitwise_and(self: Any, other: TensorLike) -> Tensor:
+        return ops.bitwise_and(self, other)
+
+    def bitwise_or(self: Any, other: TensorLike) -> Tensor:
+        return ops.bitwise_or(self, other)
+
+    def bitwise_xor(self: Any, other: TensorLike) -> Tensor:
+        return ops.bitwise_xor(self, other)
+
     def logical_and(self: Any, other: TensorLike) -> Tensor:
         return ops.logical_and(self, other)
 
@@ -328,6 +337,9 @@ class TensorMethods:
 
     def trunc(self: Any) -> Tensor:
         return ops.trunc(self)
+
+    def bitwise_not(self: Any) -> Tensor:
+        return ops.bitwise_not(self)
 
     def logical_not(self: Any) -> Tensor:
         return ops.logical_not(self)

@@ -143,11 +143,12 @@ def operands(a: Any, b: Any, operation: str = "operation") -> tuple[Tensor, Tens
 
     Raises:
         TypeError: if they are on different devices, or hold no numbers.
+        ValueError: if an integer is too large, or negative, for the tensor's type.
     """
     if isinstance(b, _NUMBERS) and not isinstance(a, _NUMBERS):
-        return _beside_number(as_tensor(a), b)
+        return _beside_number(as_tensor(a), b, operation)
     if isinstance(a, _NUMBERS) and not isinstance(b, _NUMBERS):
-        b, a = _beside_number(as_tensor(b), a)
+        b, a = _beside_number(as_tensor(b), a, operation)
         return a, b
     a, b = as_tensor(a), as_tensor(b)
     if a.data.__class__ is not b.data.__class__:
@@ -161,7 +162,7 @@ def operands(a: Any, b: Any, operation: str = "operation") -> tuple[Tensor, Tens
 _NUMBERS = (float, int, bool)
 
 
-def _beside_number(x: Tensor, number: float) -> tuple[Tensor, Tensor]:
+def _beside_number(x: Tensor, number: float, operation: str) -> tuple[Tensor, Tensor]:
     """A tensor and a Python number of its type, unless the number's kind is higher."""
     dtype = x.data.dtype
     if dtype.kind not in "fc":
@@ -170,9 +171,12 @@ def _beside_number(x: Tensor, number: float) -> tuple[Tensor, Tensor]:
         elif dtype.kind == "b" and not isinstance(number, bool):
             dtype = dtypes.int64
         x = x.to(dtype)
-    if x.data.__class__ is ndarray and number:  # 0.0 and -0.0 are the same key, but not the same
-        return x, _constant(number, dtype)
-    return x, wrap(array_module(x.data).asarray(number, dtype))
+    try:
+        if x.data.__class__ is ndarray and number:  # 0.0 and -0.0 are the same key, but not equal
+            return x, _constant(number, dtype)
+        return x, wrap(array_module(x.data).asarray(number, dtype))
+    except OverflowError:
+        raise ValueError(f"{operation}: the number {number} does not fit into {dtype}") from None
 
 
 @functools.lru_cache(256)

@@ -6,12 +6,14 @@ what comes back has the same structure.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from minigrad_kernels.arrays import array_module
 
 from . import autograd, ops, random
+from .arguments import integer
 from .graph import Clock, Leaf, mode, modified, used_from_before
 from .recording import record
 from .tensor import Tensor, as_tensor, wrap
@@ -33,7 +35,10 @@ def value_and_grad(
     >>> value_and_grad(lambda x: (x * x).sum())(mg.tensor([1.0, 2.0]))
     (tensor(5.), tensor([2., 4.]))
     """
-    positions = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    positions = tuple(
+        integer(i, "value_and_grad", "argnums")
+        for i in (argnums if isinstance(argnums, (tuple, list)) else (argnums,))
+    )
 
     def value_and_gradient(*args: Any, **options: Any) -> Any:
         for i in positions:
@@ -49,7 +54,7 @@ def value_and_grad(
             raise TypeError(f"value_and_grad: the function returned {type(value).__name__}")
         variables = [replaced[i] for i in positions]
         found = _gradients([value], variables, None, create_graph=False)
-        gradients = found[0] if isinstance(argnums, int) else found
+        gradients = found if isinstance(argnums, (tuple, list)) else found[0]
         value = value.detach()
         return ((value, aux), gradients) if has_aux else (value, gradients)
 
@@ -160,6 +165,14 @@ def hessian(func: TensorFunction, inputs: Any, create_graph: bool = False) -> An
 # Recomputing instead of keeping
 
 
+class _Pass(threading.local):
+    """The gradients that a pass found in one replay, and how many rules will still ask."""
+
+    cotangent: Any = None
+    found: Sequence[Any] = ()
+    left = 0
+
+
 class _Replay:
     """Computes a checkpointed function again, with all its gradients, once in a pass."""
 
@@ -170,9 +183,7 @@ class _Replay:
         self.outside: list[Any] = []  # nodes, not among the inputs, that the function depends on
         self.random_state = random.default_generator.get_state()
         self.uses = 0
-        self._cotangent: Any = None
-        self._found: list[Any] = []
-        self._left = 0
+        self._pass = _Pass()
 
     def run(self, inputs: Sequence[Tensor]) -> Tensor:
         """The function's value at these tensors in place of its inputs."""
@@ -186,12 +197,13 @@ class _Replay:
 
     def gradient(self, position: int, g: Any, kept: Sequence[Any]) -> Any:
         """The gradient of one input or outside node, for the cotangent `g`."""
-        if self._cotangent is not g:
-            self._cotangent, self._found, self._left = g, self._all_gradients(g, kept), self.uses
-        found = self._found[position]
-        self._left -= 1
-        if not self._left:
-            self._cotangent, self._found = None, []
+        now = self._pass
+        if now.cotangent is not g:
+            now.cotangent, now.found, now.left = g, self._all_gradients(g, kept), self.uses
+        found = now.found[position]
+        now.left -= 1
+        if not now.left:
+            now.cotangent, now.found = None, []
         return found
 
     def _all_gradients(self, g: Any, kept: Sequence[Any]) -> list[Any]:
@@ -299,7 +311,7 @@ def _vectors(caller: str, v: Any, like: list[Tensor], many: bool) -> list[Tensor
     if v is None:
         if any(x.numel() != 1 for x in like):
             raise ValueError(f"{caller}: v can be left out only for tensors of one element")
-        return [wrap(_zeros(x) + 1) for x in like]
+        return [wrap(array_module(x.data).ones(x.shape, x.dtype)) for x in like]
     vectors = list(v) if many else [v]
     if len(vectors) != len(like):
         raise ValueError(f"{caller}: v has {len(vectors)} tensors, wanted {len(like)}")

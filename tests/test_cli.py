@@ -90,6 +90,13 @@ def test_demo_without_report_packages(tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
+def test_demo_into_a_folder_that_cannot_be(tmp_path, capsys):
+    (tmp_path / "out").write_text("a file")
+    assert cli.main(["demo", "--quick", "--output", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("minigrad demo: ") and "out" in error
+
+
 def test_demo_without_images(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     assert cli.main(["demo", "--quick", "--no-report"]) == 1

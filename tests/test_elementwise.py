@@ -127,6 +127,34 @@ def test_a_number_takes_the_tensors_type(name, number):
     assert function(x, number).dtype == function(number, x).dtype == np.float32
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: x + 300,
+        lambda x: -1 * x,
+        lambda x: mg.maximum(x, 10**30),
+        lambda x: x.to(mg.float32) + 10**400,
+    ],
+)
+def test_a_number_that_the_tensors_type_cannot_hold_is_refused(call):
+    with pytest.raises(ValueError, match="(add|mul|maximum): the number -?[0-9]+ does not fit"):
+        call(mg.tensor([1], dtype=mg.uint8))
+
+
+def test_operators_on_bits_are_numpys():
+    a, b = np.array([6, -5, 0]), np.array([3, 9, 1])
+    x, y = mg.tensor(a), mg.tensor(b)
+    pairs = [(x & y, a & b), (x | y, a | b), (x ^ y, a ^ b), (~x, ~a), (6 & x, 6 & a)]
+    pairs += [(mg.tensor(a > 0) & mg.tensor(b > 1), (a > 0) & (b > 1)), (~mg.tensor(a > 0), a <= 0)]
+    for found, wanted in pairs:
+        np.testing.assert_array_equal(found.data, wanted)
+        assert found.dtype == wanted.dtype
+
+
+def test_the_angle_at_the_origin_has_no_gradient():
+    assert gradients(mg.atan2, [0.0, 1.0], [0.0, 1.0]) == [[0.0, 0.5], [0.0, -0.5]]
+
+
 # Division
 
 

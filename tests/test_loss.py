@@ -306,3 +306,8 @@ def test_nothing_is_changed_by_a_loss(rng):
     ops.mse_loss(a, np.zeros_like(x)).backward()
     np.testing.assert_array_equal(a.data, before)
     np.testing.assert_array_equal(t, targets)
+
+
+def test_the_mean_over_no_samples_is_nan_without_a_warning():
+    nothing = mg.zeros(0, 3)
+    assert ops.kl_div(nothing, nothing, reduction="batchmean").isnan()

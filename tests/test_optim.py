@@ -278,6 +278,7 @@ NAN = math.nan
         (ValueError, "AdamW: weight_decay", lambda: optim.AdamW([leaf(1)], weight_decay=NAN)),
         (ValueError, "list of parameters is empty", lambda: optim.SGD([])),
         (TypeError, "params must be a list", lambda: optim.SGD(leaf(2))),
+        (TypeError, "SGD: params must be a list .* got NoneType", lambda: optim.SGD(None)),
         (TypeError, "parameter 1 is a list", lambda: optim.SGD([leaf(2), [1.0]])),
         (ValueError, "parameter 0 .* computed by", lambda: optim.SGD([leaf(2) * 2])),
         (TypeError, "parameter 0 is int64", lambda: optim.SGD([mg.tensor([1])])),
@@ -342,6 +343,9 @@ def without(group, key):
     ("error", "words", "spoil"),
     [
         (TypeError, "wants a dict with the keys", lambda s: {}),
+        (TypeError, "'param_groups' must be a list", lambda s: {**s, "param_groups": [{}]}),
+        (TypeError, "'param_groups' must be a list", lambda s: {**s, "param_groups": 3}),
+        (TypeError, "'state' must be a dict of dicts", lambda s: {**s, "state": {0: 3}}),
         (
             ValueError,
             r"groups of \[2, 1\] parameters came, \[2\] were wanted",

@@ -1,5 +1,7 @@
 """Functions of functions, against derivatives worked out by hand."""
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -115,11 +117,37 @@ def test_third_derivative_through_hessian():
         (lambda: mg.jacobian(lambda x: 3.0, t(1.0)), TypeError, "must return tensors, not float"),
         (lambda: mg.value_and_grad(cubes, argnums=1)(t(1.0)), ValueError, "names 1, there are 1"),
         (lambda: mg.value_and_grad(lambda x: 3.0)(t(1.0)), TypeError, "returned float"),
+        (lambda: mg.value_and_grad(cubes, argnums="a"), TypeError, "argnums must be an integer"),
     ],
 )
 def test_refusals(call, error, words):
     with pytest.raises(error, match=words):
         call()
+
+
+def test_cotangents_and_tangents_of_single_numbers_can_be_left_out():
+    x = mg.tensor(2.0, dtype=mg.float64)
+    for function in (mg.vjp, mg.jvp):
+        y, product = function(lambda x: x**3, x)
+        assert (y.item(), product.item()) == (8.0, 12.0)
+
+
+def test_threads_can_go_through_one_checkpoint():
+    x = t(*range(20)).requires_grad_()
+    y = mg.checkpoint(lambda x: (x * x).exp().log() * x, x)
+    found = {}
+
+    def work(i):
+        v = mg.tensor(np.full(20, float(i)))
+        found[i] = [mg.grad(y, x, v, retain_graph=True)[0].data / i for _ in range(20)]
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(1, 5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for i in range(1, 5):
+        np.testing.assert_allclose(found[i], [3 * np.arange(20.0) ** 2] * 20, rtol=1e-9)
 
 
 def test_checkpoint_gives_the_same_gradients_and_keeps_only_inputs():

@@ -28,6 +28,10 @@ from .cast import to as to
 from .classification import cross_entropy as cross_entropy, nll_loss as nll_loss
 from .compare import (
     allclose as allclose,
+    bitwise_and as bitwise_and,
+    bitwise_not as bitwise_not,
+    bitwise_or as bitwise_or,
+    bitwise_xor as bitwise_xor,
     eq as eq,
     equal as equal,
     ge as ge,

@@ -7,6 +7,7 @@ from typing import Any
 
 import minigrad_kernels as kernels
 
+from ..arguments import number
 from ..graph import OUTPUT
 from ..recording import record
 from ..tensor import Tensor, TensorLike, as_tensor
@@ -58,6 +59,10 @@ def relu_gradient(g: TensorLike, y: TensorLike) -> Tensor:
 @differentiable(
     [*KINKED, sample(separated(6), negative_slope=-0.5)],
     kind="piecewise",
+    errors=[
+        fails(ValueError, "leaky_relu: negative_slope .* got nan", real(3), math.nan),
+        fails(TypeError, "leaky_relu: negative_slope must be a number, got None", real(3), None),
+    ],
 )
 def leaky_relu(input: TensorLike, negative_slope: float = 0.01) -> Tensor:
     """x where it is positive, else negative_slope * x; at 0 the derivative is negative_slope.
@@ -65,7 +70,7 @@ def leaky_relu(input: TensorLike, negative_slope: float = 0.01) -> Tensor:
     Source: Maas, Hannun, Ng, Rectifier nonlinearities improve neural network acoustic models, 2013.
     """
     x = floating(input)
-    slope = negative_slope
+    slope = number(negative_slope, "leaky_relu", "negative_slope", -math.inf)
 
     def rule(g: Any, x: Any) -> Any:
         return leaky_relu_gradient(g, x, slope)
@@ -85,14 +90,21 @@ def leaky_relu_gradient(g: TensorLike, x: TensorLike, negative_slope: float = 0.
     return record(leaky_relu_gradient, array, (g, rule, x), (x, vanishing, None))
 
 
-@differentiable([*KINKED, sample(separated(6), alpha=0.3)], kind="piecewise")
+@differentiable(
+    [*KINKED, sample(separated(6), alpha=0.3)],
+    kind="piecewise",
+    errors=[
+        fails(ValueError, "elu: alpha .* got nan", real(3), math.nan),
+        fails(TypeError, "elu: alpha must be a number, got 'a'", real(3), "a"),
+    ],
+)
 def elu(input: TensorLike, alpha: float = 1.0) -> Tensor:
     """x where it is positive, else alpha * (exp(x) - 1).
 
     Source: Clevert, Unterthiner, Hochreiter, Fast and accurate deep network learning by exponential
     linear units, 2016.
     """
-    x = floating(input)
+    x, alpha = floating(input), number(alpha, "elu", "alpha", -math.inf)
 
     def rule(g: Any, x: Any) -> Any:
         return elu_gradient(g, x, alpha)
@@ -191,17 +203,23 @@ def silu_gradient(g: TensorLike, x: TensorLike) -> Tensor:
 @differentiable(
     [*SMOOTH, sample(separated(6), beta=2.5, threshold=1.0)],
     kind="piecewise",
-    errors=[fails(ValueError, "softplus: beta is 0, wants another number", real(3), beta=0)],
+    errors=[
+        fails(ValueError, "softplus: beta is 0, wants another number", real(3), beta=0),
+        fails(ValueError, "softplus: beta .* got nan", real(3), beta=math.nan),
+        fails(ValueError, "softplus: threshold .* got nan", real(3), threshold=math.nan),
+    ],
 )
 def softplus(input: TensorLike, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta * x)) / beta, and x itself where beta * x exceeds the threshold.
 
     Raises:
-        ValueError: if beta is 0.
+        ValueError: if beta is 0, or a number is NaN.
 
     >>> softplus([-1e4, 0.0, 1e4])
     tensor([0.0000e+00, 6.9315e-01, 1.0000e+04])
     """
+    beta = number(beta, "softplus", "beta", -math.inf)
+    threshold = number(threshold, "softplus", "threshold", -math.inf)
     if beta == 0:
         raise ValueError("softplus: beta is 0, wants another number")
     x = floating(input)

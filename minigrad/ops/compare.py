@@ -104,6 +104,62 @@ def logical_not(x: TensorLike) -> Tensor:
     return _constant(np.logical_not(as_tensor(x).data))
 
 
+# The same bit by bit, which for booleans is logic: the operators & | ^ ~
+
+BITS = [
+    sample(booleans(3, 4), booleans(4)),
+    sample(integers(3, high=9), integers(2, 1, high=9)),
+    sample(integers(3, low=-5, high=5), 6),
+]
+NO_BITS = [
+    fails(ValueError, r"shapes \(2,\) and \(3,\) do not broadcast", booleans(2), booleans(3)),
+    fails(TypeError, "bitwise_.*: wants integers or booleans", real(3), True),
+]
+
+
+def _bits(x: Tensor, name: str) -> Tensor:
+    if x.data.dtype.kind not in "biu":
+        raise TypeError(f"{name}: wants integers or booleans, got {x.dtype}")
+    return x
+
+
+def _bitwise(ufunc: np.ufunc, name: str, a: Any, b: Any) -> Tensor:
+    a, b = operands(a, b, name)
+    return _constant(combine(ufunc, name, _bits(a, name), _bits(b, name)))
+
+
+@differentiable(BITS, kind="constant", errors=NO_BITS)
+def bitwise_and(a: TensorLike, b: TensorLike) -> Tensor:
+    """The bits that both integers have, elementwise, with broadcasting; booleans: logical_and.
+
+    >>> bitwise_and([6, 5], 3)
+    tensor([2, 1])
+    """
+    return _bitwise(np.bitwise_and, "bitwise_and", a, b)
+
+
+@differentiable(BITS, kind="constant", errors=NO_BITS)
+def bitwise_or(a: TensorLike, b: TensorLike) -> Tensor:
+    """The bits of either integer, elementwise, with broadcasting; booleans: logical_or."""
+    return _bitwise(np.bitwise_or, "bitwise_or", a, b)
+
+
+@differentiable(BITS, kind="constant", errors=NO_BITS)
+def bitwise_xor(a: TensorLike, b: TensorLike) -> Tensor:
+    """The bits of one integer only, elementwise, with broadcasting; booleans: logical_xor."""
+    return _bitwise(np.bitwise_xor, "bitwise_xor", a, b)
+
+
+@differentiable(
+    [sample(booleans(3)), sample(integers(2, 3, high=9)), sample(integers(high=3))],
+    kind="constant",
+    errors=[fails(TypeError, "bitwise_not: wants integers or booleans, got float", real(3))],
+)
+def bitwise_not(x: TensorLike) -> Tensor:
+    """All bits of an integer turned round, so -x - 1; booleans: logical_not."""
+    return _constant(np.invert(_bits(as_tensor(x), "bitwise_not").data))
+
+
 # Questions
 
 VALUES = [sample(real(3, 4)), sample(real()), sample(integers(3, high=9))]

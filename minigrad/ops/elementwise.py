@@ -215,7 +215,7 @@ def remainder(a: TensorLike, b: TensorLike) -> Tensor:
 def atan2(a: TensorLike, b: TensorLike) -> Tensor:
     """The angle in [-pi, pi] from the x axis to the point (x, y) = (b, a), with broadcasting.
 
-    VJP: g * b / (a**2 + b**2) to a, and -g * a / (a**2 + b**2) to b.
+    VJP: g * b / (a**2 + b**2) to a, and -g * a / (a**2 + b**2) to b; 0 at the origin.
 
     >>> atan2([1.0, -1.0], [-1.0, 1.0])
     tensor([ 2.3562, -0.7854])
@@ -226,9 +226,14 @@ def atan2(a: TensorLike, b: TensorLike) -> Tensor:
     return record(
         atan2,
         y,
-        (a, lambda g, a, b: g * (b / (a * a + b * b)), (a, b)),
-        (b, lambda g, a, b: -g * (a / (a * a + b * b)), (a, b)),
+        (a, lambda g, a, b: g * _over_square(b, a, b), (a, b)),
+        (b, lambda g, a, b: -g * _over_square(a, a, b), (a, b)),
     )
+
+
+def _over_square(x: Any, a: Any, b: Any) -> Any:
+    square = a * a + b * b
+    return x / where(square == 0, 1, square)
 
 
 # Choosing

@@ -9,7 +9,7 @@ from typing import Any
 from minigrad_kernels.arrays import array_module
 
 from .. import dtypes
-from ..arguments import axis_of, sizes_of
+from ..arguments import axis_of, integer, sizes_of
 from ..recording import record
 from ..tensor import Tensor, TensorLike, as_tensor
 from .index import getitem
@@ -168,6 +168,7 @@ def _split_axis(x: Tensor, dim: int, name: str) -> int:
     kind="linear",
     errors=[
         fails(ValueError, "chunk: chunks must be positive, got 0", real(4), 0),
+        fails(TypeError, "chunk: chunks must be an integer, got 1.5", real(4), 1.5),
         fails(ValueError, "chunk: the input has no dimensions", real(), 1),
     ],
 )
@@ -175,6 +176,7 @@ def chunk(x: TensorLike, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """Views of at most `chunks` consecutive parts along `dim`, all but the last equally long."""
     x = as_tensor(x)
     axis = _split_axis(x, dim, "chunk")
+    chunks = integer(chunks, "chunk", "chunks")
     if chunks <= 0:
         raise ValueError(f"chunk: chunks must be positive, got {chunks}")
     n = x.shape[axis]

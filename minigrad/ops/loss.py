@@ -354,6 +354,6 @@ def kl_div(
         losses = mul(exp(t), sub(t, x))
     else:
         losses = mul(t, sub(log(where(t == 0, 1.0, t)), x))
-    if reduction == "batchmean" and x.ndim:
+    if reduction == "batchmean" and x.ndim and x.data.shape[0]:  # of no samples NaN, as the mean
         return div(sum_(losses), float(x.data.shape[0]))
     return reduced(losses, "mean" if reduction == "batchmean" else reduction)

@@ -10,7 +10,7 @@ import numpy as np
 from minigrad_kernels.arrays import array_module
 
 from .. import dtypes
-from ..arguments import axis_of
+from ..arguments import axis_of, integer
 from ..recording import operands, record, record_view
 from ..tensor import Tensor, TensorLike, as_tensor, wrap
 from .elementwise import passed_on
@@ -310,11 +310,14 @@ def masked_select(x: TensorLike, mask: TensorLike) -> Tensor:
 @differentiable(
     [sample(real(3, 4)), sample(real(2, 3, 3), diagonal=-1), sample(real(3, 2), 1)],
     kind="linear",
-    errors=[fails(ValueError, "tril: wants at least 2 dimensions, got 1", real(3))],
+    errors=[
+        fails(ValueError, "tril: wants at least 2 dimensions, got 1", real(3)),
+        fails(TypeError, "tril: diagonal must be an integer, got 0.5", real(3, 3), 0.5),
+    ],
 )
 def tril(x: TensorLike, diagonal: int = 0) -> Tensor:
     """The lower triangles of matrices (..., M, N), zero where column - row > `diagonal`."""
-    x = _matrices(x, "tril")
+    x, diagonal = _matrices(x, "tril"), integer(diagonal, "tril", "diagonal")
     y = array_module(x.data).tril(x.data, diagonal)
     return record(tril, y, (x, lambda g: tril(g, diagonal), None))
 
@@ -322,11 +325,14 @@ def tril(x: TensorLike, diagonal: int = 0) -> Tensor:
 @differentiable(
     [sample(real(3, 4)), sample(real(2, 3, 3), diagonal=-1), sample(real(3, 2), 1)],
     kind="linear",
-    errors=[fails(ValueError, "triu: wants at least 2 dimensions, got 1", real(3))],
+    errors=[
+        fails(ValueError, "triu: wants at least 2 dimensions, got 1", real(3)),
+        fails(TypeError, "triu: diagonal must be an integer, got 0.5", real(3, 3), 0.5),
+    ],
 )
 def triu(x: TensorLike, diagonal: int = 0) -> Tensor:
     """The upper triangles of matrices (..., M, N), zero where column - row < `diagonal`."""
-    x = _matrices(x, "triu")
+    x, diagonal = _matrices(x, "triu"), integer(diagonal, "triu", "diagonal")
     y = array_module(x.data).triu(x.data, diagonal)
     return record(triu, y, (x, lambda g: triu(g, diagonal), None))
 
@@ -350,6 +356,7 @@ def _matrices(x: TensorLike, name: str) -> Tensor:
         fails(IndexError, "diagonal: dim1 is 2", real(2, 3), 0, 2, 1),
         fails(ValueError, "diagonal: dim1 and dim2 are both 0", real(2, 3), 0, 0, -2),
         fails(ValueError, "diagonal: wants at least 2 dimensions", real(2)),
+        fails(TypeError, "diagonal: offset must be an integer, got 0.5", real(3, 3), 0.5),
     ],
 )
 def diagonal(x: TensorLike, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
@@ -357,7 +364,7 @@ def diagonal(x: TensorLike, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
 
     A read-only view.
     """
-    x = _matrices(x, "diagonal")
+    x, offset = _matrices(x, "diagonal"), integer(offset, "diagonal", "offset")
     shape = x.data.shape
     i, j = _plane(len(shape), dim1, dim2, "diagonal")
     y = x.data.diagonal(offset, i, j)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from minigrad_kernels.arrays import array_module
 
-from ..arguments import axis_of
+from ..arguments import axis_of, integer
 from ..tensor import Tensor, TensorLike, as_tensor, wrap
 from .pick import gather
 from .registry import differentiable, fails, real, sample, separated
@@ -85,6 +85,7 @@ def argsort(x: TensorLike, dim: int = -1, descending: bool = False, stable: bool
         fails(ValueError, "topk: k is 4, dim 0 has length 3", real(3), 4),
         fails(ValueError, "topk: k is -1", real(3), -1),
         fails(IndexError, "topk: dim is 1", real(3), 1, 1),
+        fails(TypeError, "topk: k must be an integer, got 1.5", real(3), 1.5),
     ],
 )
 def topk(
@@ -100,6 +101,7 @@ def topk(
     x = as_tensor(x)
     axis = axis_of(dim, x.ndim, "topk")
     n = x.shape[axis] if x.ndim else 1
+    k = integer(k, "topk", "k")
     if not 0 <= k <= n:
         raise ValueError(f"topk: k is {k}, dim {axis} has length {n}")
     if not x.ndim:

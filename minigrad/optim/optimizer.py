@@ -47,6 +47,10 @@ class Optimizer:
         self.param_groups: list[dict[str, Any]] = []
         self.state: dict[Tensor, dict[str, Any]] = {}
         self.check(defaults)
+        if not isinstance(params, Iterable):
+            raise TypeError(
+                f"{name}: params must be a list of tensors or of dicts, got {type(params).__name__}"
+            )
         given: list[Any] = list(params)
         if not given:
             raise ValueError(f"{name}: the list of parameters is empty")
@@ -176,7 +180,13 @@ class Optimizer:
         name = f"{type(self).__name__}.load_state_dict"
         if not isinstance(state_dict, dict) or not {"state", "param_groups"} <= state_dict.keys():
             raise TypeError(f"{name}: wants a dict with the keys 'state' and 'param_groups'")
-        groups = state_dict["param_groups"]
+        groups, states = state_dict["param_groups"], state_dict["state"]
+        if not isinstance(groups, (list, tuple)) or not all(
+            isinstance(g, dict) and isinstance(g.get("params"), (list, tuple)) for g in groups
+        ):
+            raise TypeError(f"{name}: 'param_groups' must be a list of dicts with a list 'params'")
+        if not isinstance(states, dict) or not all(isinstance(s, dict) for s in states.values()):
+            raise TypeError(f"{name}: 'state' must be a dict of dicts")
         sizes = [len(g["params"]) for g in groups]
         wanted = [len(g["params"]) for g in self.param_groups]
         if sizes != wanted:
@@ -191,11 +201,11 @@ class Optimizer:
         by_number = dict(
             zip(chain.from_iterable(g["params"] for g in groups), self._parameters(), strict=True)
         )
-        unknown = state_dict["state"].keys() - by_number.keys()
+        unknown = states.keys() - by_number.keys()
         if unknown:
             raise ValueError(f"{name}: state of parameters {sorted(unknown)}, which no group has")
         state = {}
-        for i, kept in state_dict["state"].items():
+        for i, kept in states.items():
             p, what = by_number[i], f"of parameter {i}"
             state[p] = {key: _copied(f"{name}: {key} {what}", kept[key], p) for key in kept}
         for options, own in zip(loaded, self.param_groups, strict=True):
