@@ -5,13 +5,7 @@ __version__ = "0.1.0"
 from . import data as data, nn as nn, optim as optim, random as random, training as training
 from .autograd import (
     backward as backward,
-    detect_anomaly as detect_anomaly,
-    enable_grad as enable_grad,
     grad as grad,
-    is_grad_enabled as is_grad_enabled,
-    no_grad as no_grad,
-    observe as observe,
-    set_grad_enabled as set_grad_enabled,
 )
 from .create import (
     arange as arange,
@@ -47,6 +41,14 @@ from .dtypes import (
     uint8 as uint8,
 )
 from .graph import OUTPUT as OUTPUT, Observer as Observer
+from .modes import (
+    detect_anomaly as detect_anomaly,
+    enable_grad as enable_grad,
+    is_grad_enabled as is_grad_enabled,
+    no_grad as no_grad,
+    observe as observe,
+    set_grad_enabled as set_grad_enabled,
+)
 from .ops import (
     abs as abs,
     acos as acos,

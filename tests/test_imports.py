@@ -26,6 +26,7 @@ LAYERS = [  # what stands on one line may import each other and everything above
         "inplace",
         "ops",
         "autograd",
+        "modes",
         "random",
         "create",
     },

@@ -178,3 +178,12 @@ def test_a_parameter_update_through_data():
     (x * x).sum().backward()
     x.data -= 0.1 * x.grad
     np.testing.assert_allclose(x.data, [0.8, 1.6])
+
+
+def test_adding_to_grad_is_a_change_that_is_noticed():
+    x = leaf(1.0, 2.0)
+    (x * x).sum().backward()
+    y = (x * x.grad).sum()
+    (x * 3).sum().backward()
+    with pytest.raises(RuntimeError, match="changed in place by backward"):
+        y.backward()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..arguments import integer
-from ..autograd import no_grad
+from ..modes import no_grad
 from ..tensor import Tensor, as_tensor
 from . import functional as F, init
 from .module import Module

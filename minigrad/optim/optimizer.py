@@ -12,8 +12,8 @@ import numpy as np
 from minigrad_kernels.arrays import array_module
 
 from .. import dtypes, memory
-from ..autograd import enable_grad
 from ..inplace import is_writable
+from ..modes import enable_grad
 from ..tensor import Tensor, wrap
 
 Parameters = Iterable[Tensor] | Iterable[dict[str, Any]]

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..arguments import integer
-from ..autograd import no_grad
+from ..modes import no_grad
 from ..nn import Module, functional as F
 from ..ops import cat
 from ..tensor import Tensor, as_tensor
