@@ -214,6 +214,14 @@ class Tensor(TensorMethods):
     def __contains__(self, value: Any) -> bool:
         return bool((self.data == getattr(value, "data", value)).any())
 
+    # A tensor is not None, as everywhere in Python, whatever it holds.
+
+    def __eq__(self, other: Any) -> Any:
+        return NotImplemented if other is None else super().__eq__(other)
+
+    def __ne__(self, other: Any) -> Any:
+        return NotImplemented if other is None else super().__ne__(other)
+
     __hash__ = object.__hash__
 
     def __repr__(self) -> str:

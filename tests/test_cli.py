@@ -124,3 +124,10 @@ def _calls():
     import numpy as np
 
     yield "softmax", timings.arguments(np.ones((2, 3), np.float32), axis=-1)
+
+
+def test_a_folder_that_cannot_be_made_is_heard_of_before_the_work(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(steps, "check_gradients", lambda: pytest.fail("the work had begun"))
+    (tmp_path / "file").write_text("")
+    assert cli.main(["demo", "--quick", "--output", str(tmp_path / "file" / "folder")]) == 1
+    assert "minigrad demo: " in capsys.readouterr().err

@@ -116,6 +116,7 @@ def test_numbers_out():
     with pytest.raises(TypeError, match="no length"):
         len(mg.tensor(1))
     assert [row.tolist() for row in mg.tensor([[1], [2]])] == [[1], [2]]
+    assert (mg.tensor([1.0]) == None) is False  # noqa: E711
     assert 2 in mg.tensor([1, 2]) and 3 not in mg.tensor([1, 2])
 
 

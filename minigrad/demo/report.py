@@ -16,7 +16,6 @@ from .outcome import Outcome
 
 def write(outcome: Outcome, path: Path) -> None:
     """Write the report to `path`, and a picture of it to `demo.png` in the same folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page(outcome), encoding="utf-8")
     figures.poster(
         outcome.losses,

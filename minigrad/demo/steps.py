@@ -35,9 +35,11 @@ def run(output: Path, epochs: int = 10, quick: bool = False, report: bool = True
 
     Raises:
         Missing: if scikit-learn, whose images these are, is not installed.
+        OSError: if the folder cannot be made; nothing was computed then.
     """
     start = time.perf_counter()
     images = _digits()
+    path = _report_path(output) if report else None
     verdict = check_gradients()
     error = largest_error(verdict)
     print(f"\ngradients   {'right' if verdict.ok else 'WRONG'}: a small convolutional network "
@@ -51,14 +53,6 @@ def run(output: Path, epochs: int = 10, quick: bool = False, report: bool = True
     print("\nkernels")
     timings = measure(0.02 if quick else 0.2)
     print(table(timings))
-    path = None
-    if report:
-        lacking = [name for name in ("matplotlib", "jinja2") if not find_spec(name)]
-        if lacking:
-            print(f"\nno report: it needs {' and '.join(lacking)} "
-                  "(pip install 'minigrad-engine[report]')")  # fmt: skip
-        else:
-            path = output / "report.html"
     outcome = Outcome(
         verdict, error, trainer.model, trainer.history.losses, accuracies, chosen, truth, said,
         timings, time.perf_counter() - start, path,
@@ -69,6 +63,17 @@ def run(output: Path, epochs: int = 10, quick: bool = False, report: bool = True
         write(outcome, path)
     print("\n" + last_line(outcome))
     return outcome
+
+
+def _report_path(output: Path) -> Path | None:
+    """Where the report will be, in a folder that is there; None, with a word, if it cannot be."""
+    lacking = [name for name in ("matplotlib", "jinja2") if not find_spec(name)]
+    if lacking:
+        print(f"\nno report: it needs {' and '.join(lacking)} "
+              "(pip install 'minigrad-engine[report]')")  # fmt: skip
+        return None
+    output.mkdir(parents=True, exist_ok=True)
+    return output / "report.html"
 
 
 def last_line(outcome: Outcome) -> str:
