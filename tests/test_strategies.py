@@ -137,7 +137,7 @@ def test_arithmetic_broadcasts(shapes: Any, name: str, data: Any) -> None:
 def test_drawn_geometries_tell_dilation_from_none() -> None:
     """A convolution that ignores its dilation is found out by some drawn problem."""
 
-    @few
+    @settings(max_examples=300)  # no Jacobians here
     @given(draws.conv2d_problems(max_kernel=2, max_extra=2), st.integers(0, 100))
     def spoilt(p: Any, seed: int) -> None:
         rng = np.random.default_rng(seed)
