@@ -11,6 +11,22 @@ from .graph import Leaf, mode
 from .memory import changed
 from .tensor import Tensor, ndarray, wrap
 
+_writers: dict[Callable[..., Tensor], Callable[..., None]] = {}
+"""For some operations, how to overwrite a tensor with the result without computing all of it."""
+
+
+def writes(operation: Callable[..., Tensor]) -> Callable[[Any], Any]:
+    """Decorate a function that overwrites its first argument with `operation`'s result.
+
+    It is called where nothing is recorded, and must refuse bad arguments before it writes.
+    """
+
+    def file(writer: Callable[..., None]) -> Callable[..., None]:
+        _writers[operation] = writer
+        return writer
+
+    return file
+
 
 def inplace(x: Tensor, operation: Callable[..., Tensor], *args: Any, **options: Any) -> Tensor:
     """Overwrite `x` with `operation(x, ...)`; where gradients are recorded, `x` moves in the graph.
@@ -23,13 +39,19 @@ def inplace(x: Tensor, operation: Callable[..., Tensor], *args: Any, **options: 
     """
     before = wrap(x.data, x.node)
     name = operation.__name__ + "_"
+    in_graph = any(getattr(a, "node", None) is not None for a in (x, *args, *options.values()))
+    if operation in _writers and not (mode.recording and in_graph):
+        _check_writable(x, name)
+        _writers[operation](x, *args, **options)
+        changed(x.data, name)
+        return x
     if mode.recording:
         if isinstance(x.node, Leaf):
             raise RuntimeError(
                 f"{name}: a leaf tensor that requires a gradient cannot be changed in place while "
                 "operations are recorded; use no_grad()"
             )
-        if any(getattr(a, "node", None) is not None for a in (x, *args, *options.values())):
+        if in_graph:
             before = wrap(x.data.copy(), x.node)  # rules may keep the old numbers
     result = operation(before, *args, **options)
     if result.shape != x.shape:
@@ -61,12 +83,16 @@ def write(x: Tensor, numbers: Any, name: str, recorded: bool = False) -> None:
     Raises:
         ValueError: if the memory is read-only.
     """
+    _check_writable(x, name)
+    x.data[...] = numbers
+    changed(x.data, name, recorded)
+
+
+def _check_writable(x: Tensor, name: str) -> None:
     if not is_writable(x):
         raise ValueError(
             f"{name}: the tensor's memory is read-only (a view that repeats elements?)"
         )
-    x.data[...] = numbers
-    changed(x.data, name, recorded)
 
 
 def _is_shared_view(x: Tensor) -> bool:

@@ -32,6 +32,7 @@ class Change:
 
 
 _log: dict[int, dict[tuple[int, int], Change]] = {}  # owner's id -> bytes changed -> latest change
+_MOST_ENTRIES = 1000  # for one owner: a program may fill a large array piece by piece
 _owners: dict[int, weakref.ref[Any]] = {}
 
 
@@ -62,9 +63,12 @@ def changed(array: Any, operation: str, recorded: bool = False) -> None:
             _owners.pop(key, None)
 
         _owners[key] = weakref.ref(root, forget)
-    _log.setdefault(key, {})[_bounds(array)] = Change(
-        Clock.latest_change, operation, user_line(1), recorded
-    )
+    change = Change(Clock.latest_change, operation, user_line(1), recorded)
+    entries = _log.setdefault(key, {})
+    entries[_bounds(array)] = change
+    if len(entries) > _MOST_ENTRIES:  # from here on, one change to all that was changed
+        low, high = min(a for a, _ in entries), max(b for _, b in entries)
+        _log[key] = {(low, high): change}
 
 
 def change_since(array: Any, turn: int) -> Change | None:
@@ -73,7 +77,7 @@ def change_since(array: Any, turn: int) -> Change | None:
     if not entries:
         return None
     low, high = _bounds(array)
-    hits = [c for (a, b), c in entries.items() if c.turn < turn and a < high and low < b]
+    hits = [c for (a, b), c in list(entries.items()) if c.turn < turn and a < high and low < b]
     return min(hits, key=lambda c: c.turn, default=None)
 
 

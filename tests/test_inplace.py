@@ -187,3 +187,46 @@ def test_adding_to_grad_is_a_change_that_is_noticed():
     (x * 3).sum().backward()
     with pytest.raises(RuntimeError, match="changed in place by backward"):
         y.backward()
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        1,
+        slice(None, None, -1),
+        (0, slice(1)),
+        [1, 0],
+        (slice(None), [0, 2]),
+        (1, 0),
+        (0, [1, 1]),
+        (),
+    ],
+)
+def test_assignment_does_the_same_whether_or_not_it_is_recorded(index):
+    x, value = np.arange(6.0).reshape(2, 3), 7.0
+    plain = mg.tensor(x)
+    memory = plain.data
+    plain[index] = value
+    assert plain.data is memory
+    recorded = mg.tensor(x)
+    recorded[index] = leaf(value)[0]
+    np.testing.assert_array_equal(plain.data, recorded.detach().data)
+
+
+def test_assignment_from_the_same_memory():
+    x = mg.tensor([1.0, 2.0, 3.0])
+    x[1:] = x[:-1]
+    assert x.tolist() == [1.0, 1.0, 2.0]
+
+
+def test_after_many_changes_of_parts_the_last_is_taken_for_all_of_them():
+    x = mg.zeros(3000, dtype=mg.float64)
+    w = leaf(2.0)
+    y = w * x[1500]
+    for i in range(2999):
+        x[i : i + 1].add_(1.0)
+    with pytest.raises(RuntimeError, match="changed in place by add_"):
+        y.backward()
+    z = w * x[1500]
+    z.backward()
+    assert w.grad.tolist() == [1.0]

@@ -10,6 +10,7 @@ import numpy as np
 from minigrad_kernels.arrays import array_module, is_array
 
 from .. import dtypes
+from ..inplace import writes
 from ..recording import record, record_view
 from ..tensor import Tensor, TensorLike, as_tensor, wrap
 from .registry import differentiable, fails, integers, real, sample
@@ -333,23 +334,11 @@ def setitem(x: TensorLike, index: Any, value: TensorLike) -> Tensor:
     """
     x, value = as_tensor(x), as_tensor(value)
     index = parse(index, "setitem")
-    if dtypes.category(value.dtype) == 3 != dtypes.category(x.dtype):
-        raise TypeError(f"setitem: the value is {value.dtype}, the tensor holds {x.dtype}")
     stages = _stages(index)
     if stages:
         return setitem(x, stages[0], setitem(getitem(x, stages[0]), stages[1], value))
-    picked = _look_up(x.data, index, "setitem").shape
-    extra = value.ndim - len(picked)
-    if extra > 0 and value.shape[:extra] == (1,) * extra:
-        value = reshape(value, value.shape[extra:])
+    value, picked = _fitted(x, index, value)
     xp = array_module(x.data)
-    try:
-        xp.broadcast_to(value.data, picked)
-    except ValueError:
-        raise ValueError(
-            f"setitem: a value of shape {value.shape} does not broadcast to {picked}, which the "
-            f"index picks of shape {x.shape}"
-        ) from None
     y = x.data.copy()
     y[index] = value.data
     pattern, arrays = _split(index)
@@ -376,3 +365,32 @@ def _last_written(shape: tuple[int, ...], index: Index, picked: tuple[int, ...],
     writer = xp.zeros(shape, turn.dtype)
     writer[index] = turn
     return wrap(writer[index] == turn)
+
+
+def _fitted(x: Tensor, index: Any, value: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+    """The value, ready to be written to `x[index]`, and the shape of what the index picks."""
+    if dtypes.category(value.dtype) == 3 != dtypes.category(x.dtype):
+        raise TypeError(f"setitem: the value is {value.dtype}, the tensor holds {x.dtype}")
+    picked = _look_up(x.data, index, "setitem").shape
+    extra = value.ndim - len(picked)
+    if extra > 0 and value.shape[:extra] == (1,) * extra:
+        value = reshape(value, value.shape[extra:])
+    try:
+        array_module(x.data).broadcast_to(value.data, picked)
+    except ValueError:
+        raise ValueError(
+            f"setitem: a value of shape {value.shape} does not broadcast to {picked}, which the "
+            f"index picks of shape {x.shape}"
+        ) from None
+    return value, picked
+
+
+@writes(setitem)
+def _write_items(x: Tensor, index: Any, value: TensorLike) -> None:
+    """x[index] = value in the memory of `x`, without a copy of the rest."""
+    index = parse(index, "setitem")
+    stages = _stages(index)
+    if stages:
+        return _write_items(wrap(_look_up(x.data, stages[0], "setitem")), stages[1], value)
+    value, _ = _fitted(x, index, as_tensor(value))
+    x.data[index] = value.data
