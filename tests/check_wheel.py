@@ -1,5 +1,8 @@
 """Build the wheel, install it into a new environment, and use it from another directory.
 
+It is built from a source distribution: a build in the tree would also pack modules that are long
+gone but were left in `build/lib` by an earlier build.
+
 Run by `make wheel`, not by pytest: it needs the package index for the dependencies.
 """
 
@@ -39,7 +42,7 @@ def main() -> None:
         run = {"check": True, "cwd": folder}
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
         subprocess.run(
-            [sys.executable, "-m", "build", "--wheel", "--outdir", folder / "dist", ROOT],
+            [sys.executable, "-m", "build", "--outdir", folder / "dist", ROOT],
             **run,
             stdout=subprocess.DEVNULL,
         )
@@ -48,8 +51,9 @@ def main() -> None:
         scripts = folder / "env" / ("Scripts" if os.name == "nt" else "bin")
         pip = [scripts / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*pip, wheel], **run, env=environment)
+        info = [scripts / "minigrad", "info"]
+        subprocess.run(info, **run, env=environment, stdout=subprocess.DEVNULL)
         subprocess.run([scripts / "python", "-c", PROGRAM], **run, env=environment)
-        subprocess.run([scripts / "minigrad", "info"], **run, env=environment)
 
 
 if __name__ == "__main__":
