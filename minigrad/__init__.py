@@ -30,14 +30,17 @@ from .dtypes import (
     float16 as float16,
     float32 as float32,
     float64 as float64,
+    float_ as float,
     get_default_dtype as get_default_dtype,
     half as half,
     int8 as int8,
     int16 as int16,
     int32 as int32,
     int64 as int64,
+    int_ as int,
     long as long,
     set_default_dtype as set_default_dtype,
+    short as short,
     uint8 as uint8,
 )
 from .graph import OUTPUT as OUTPUT, Observer as Observer

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 float16 = half = np.dtype(np.float16)
-float32 = np.dtype(np.float32)
+float32 = float_ = np.dtype(np.float32)
 float64 = double = np.dtype(np.float64)
 complex64 = np.dtype(np.complex64)
 complex128 = np.dtype(np.complex128)
 uint8 = np.dtype(np.uint8)
 int8 = np.dtype(np.int8)
-int16 = np.dtype(np.int16)
-int32 = np.dtype(np.int32)
+int16 = short = np.dtype(np.int16)
+int32 = int_ = np.dtype(np.int32)
 int64 = long = np.dtype(np.int64)
 bool_ = np.dtype(np.bool_)
 

@@ -34,6 +34,12 @@ def test_constants_like_another_tensor(name):
     assert getattr(mg, name + "_like")(x, dtype=mg.int32).dtype == np.int32
 
 
+def test_types_have_pytorchs_short_names():
+    names = ("half", "float", "double", "short", "int", "long", "bool")
+    wanted = ("float16", "float32", "float64", "int16", "int32", "int64", "bool")
+    assert [mg.zeros(1, dtype=getattr(mg, name)).dtype.name for name in names] == list(wanted)
+
+
 def test_full_takes_the_kind_of_its_number():
     assert mg.full((2,), 7).dtype == np.int64
     assert mg.full((2,), 7.0).dtype == np.float32
