@@ -417,6 +417,15 @@ def test_a_function_that_changes_its_inputs_is_reported() -> None:
     assert "changes its inputs" in str(verdict)
 
 
+def test_a_rule_that_takes_arrays_only_is_reported() -> None:
+    verdict = gradcheck(unary(np.sin, lambda g, x: g * np.cos(x)), [X], order=2)
+    assert not verdict.ok
+    (problem,) = verdict.problems
+    assert "rules get tensors, raises ValueError: numpy: the tensor requires" in problem
+    (finding,) = verdict.findings  # the ordinary pass was compared all the same
+    assert finding.order == 1 and finding.ok
+
+
 def test_a_random_function_is_reported() -> None:
     rng = np.random.default_rng(0)
     verdict = gradcheck(lambda x: x * float(rng.uniform()), [X])
