@@ -40,7 +40,13 @@ def load_houses(source):
         return np.stack(features, axis=1), price
     from sklearn.datasets import fetch_california_housing
 
-    houses = fetch_california_housing()
+    try:
+        houses = fetch_california_housing()
+    except OSError as error:  # no network, no such host, ...
+        raise SystemExit(
+            f"the data could not be downloaded ({error}); try --data generated, or set "
+            "MINIGRAD_DATA to a folder that holds california-housing/cal_housing.data"
+        ) from None
     return houses.data, houses.target * 1e5
 
 
