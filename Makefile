@@ -6,6 +6,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PROJECT := pyproject.toml setup.py
+# A path file beside the editable install: without it Python would take this folder itself for the
+# package `minigrad` in a script that lies next to it.
+PATHS := $(BIN)/python -c "import site, pathlib, os; \
+	pathlib.Path(site.getsitepackages()[0], 'minigrad-sources.pth').write_text( \
+	os.getcwd() + os.linesep + os.path.join(os.getcwd(), 'kernels') + os.linesep)"
 
 .DEFAULT_GOAL := help
 
@@ -22,11 +27,15 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/demo-installed: $(BIN)/python $(PROJECT)
+	@echo "installing into $(VENV) ..."
 	$(PIP) -e ".[data,report]"
+	@$(PATHS)
 	@touch $@
 
 $(VENV)/all-installed: $(BIN)/python $(PROJECT)
+	@echo "installing into $(VENV) ..."
 	$(PIP) -e ".[all]"
+	@$(PATHS)
 	@touch $@ $(VENV)/demo-installed
 
 $(VENV)/peers-installed: $(VENV)/all-installed

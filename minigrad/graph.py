@@ -100,7 +100,9 @@ class Node:
 
         Known for operations that keep something; for all of them while somebody watches.
         """
-        return place(self.line) if self.line is not None else "a line that was not recorded"
+        if self.line is None:
+            return "a line that only `observe` and `detect_anomaly` record"
+        return place(self.line)
 
     def __repr__(self) -> str:
         return f"<Node {self.name} {self.shape}>"

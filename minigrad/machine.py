@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad_kernels import BACKENDS, KERNELS
+from minigrad_kernels import BACKENDS, KERNELS, Backend
 
 from . import __version__
 
@@ -111,9 +111,14 @@ def describe(packages: tuple[str, ...] = ()) -> dict[str, Any]:
 def backends() -> list[tuple[str, bool, str]]:
     """Each backend of the kernels: its name, whether it runs here, and what it is or why not."""
     return [
-        (b.name, b.available, b.description if b.reason is None else f"not here: {b.reason}")
+        (b.name, b.available, _described(b) if b.reason is None else f"not here: {b.reason}")
         for b in BACKENDS.values()
     ]
+
+
+def _described(backend: Backend) -> str:
+    count = sum(any(i.backend == backend.name for i in k.implementations) for k in KERNELS.values())
+    return f"{backend.description}; {count or 'no'} kernels"
 
 
 def implementations() -> list[tuple[str, dict[str, list[str]]]]:
