@@ -73,8 +73,13 @@ def inplace(x: Tensor, operation: Callable[..., Tensor], *args: Any, **options: 
 
 
 def is_writable(x: Tensor) -> bool:
-    """Whether its memory can be overwritten. Only NumPy's can be read-only."""
-    return not isinstance(x.data, ndarray) or x.data.flags.writeable
+    """Whether its memory can be overwritten. Not if elements share a place, as in a broadcast."""
+    array = x.data
+    if isinstance(array, ndarray):
+        return array.flags.writeable
+    return not array.size or all(
+        stride or n == 1 for n, stride in zip(array.shape, array.strides, strict=True)
+    )
 
 
 def write(x: Tensor, numbers: Any, name: str, recorded: bool = False) -> None:

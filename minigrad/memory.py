@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from minigrad_kernels.arrays import array_module
+
 from .graph import Clock, Node, place, user_line
 
 
@@ -39,7 +41,9 @@ _owners: dict[int, weakref.ref[Any]] = {}
 def owner(array: Any) -> Any:
     """The array that owns the memory which `array` shows."""
     base = array.base
-    while base is not None and hasattr(base, "__array_interface__"):
+    while base is not None and (
+        hasattr(base, "__array_interface__") or hasattr(base, "__cuda_array_interface__")
+    ):
         array, base = base, getattr(base, "base", None)
     return array
 
@@ -47,8 +51,9 @@ def owner(array: Any) -> Any:
 def _bounds(array: Any) -> tuple[int, int]:
     if isinstance(array, np.ndarray):
         low, high = np.lib.array_utils.byte_bounds(array)
-        return int(low), int(high)
-    return 0, 1 << 63  # device memory: the whole allocation
+    else:
+        low, high = array_module(array).byte_bounds(array)
+    return int(low), int(high)
 
 
 def changed(array: Any, operation: str, recorded: bool = False) -> None:
