@@ -51,25 +51,32 @@ def embedding(index: Array, table: Array, *, out: Array | None = None) -> Array:
     return deliver(array_module(table).take(table, index, axis=0), out)
 
 
-@kernel(samples=gradients, cost=gradient_cost)
+@kernel(
+    samples=gradients,
+    cost=gradient_cost,
+    deterministic=False,  # CuPy adds with atomics, in any order; NumPy always in the same
+)
 def embedding_gradient(
     g: Array, index: Array, *, rows: int, skip: int | None, out: Array | None = None
 ) -> Array:
     """Add g (..., width) up in the rows (rows, width) of their indices; row `skip` stays 0.
 
-    Sorted by row, equal indices are neighbours and are added up in one go, always in the same
-    order, on a GPU too, where additions in the order of arrival would differ from run to run.
+    Sorted by row, equal indices are neighbours and NumPy adds them up in one go. CuPy's reduceat
+    takes differences of running sums, which spread one row's infinity and rounding errors to all
+    others; it adds the rows by atomic operations instead.
     """
     xp = array_module(g)
     y = xp.zeros((rows, g.shape[-1]), g.dtype)
     flat = index.reshape(-1)
-    if g.size:
-        order = xp.argsort(flat, kind="stable")
+    if g.size and xp is not np:
+        xp.add.at(y, flat, g.reshape(flat.size, -1))
+    elif g.size:
+        order = np.argsort(flat, kind="stable")
         row = flat[order]
-        first = xp.ones(row.size, bool)
+        first = np.ones(row.size, bool)
         first[1:] = row[1:] != row[:-1]
-        starts = xp.flatnonzero(first)
-        y[row[starts]] = xp.add.reduceat(g.reshape(flat.size, -1)[order], starts, axis=0)
-        if skip is not None:
-            y[skip] = 0
+        starts = np.flatnonzero(first)
+        y[row[starts]] = np.add.reduceat(g.reshape(flat.size, -1)[order], starts, axis=0)
+    if g.size and skip is not None:
+        y[skip] = 0
     return deliver(y, out)
