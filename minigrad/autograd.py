@@ -13,7 +13,7 @@ from minigrad_kernels.arrays import array_module, is_array
 from . import dtypes, graph
 from .graph import OUTPUT, Leaf, Node
 from .memory import changed, check_unchanged
-from .tensor import Tensor, as_tensor, wrap
+from .tensor import Tensor, as_tensor, together, wrap
 
 
 class _ArrayValues:
@@ -132,6 +132,7 @@ def _replacement(replaced: Any, g: Tensor, node: Node) -> Tensor:
         raise TypeError(
             f"hook on {node.name}: returned {type(replaced).__name__}, wanted a tensor or None"
         ) from None
+    new = together(f"hook on {node.name}", g, replaced)[1]
     if new.shape != node.shape:
         raise ValueError(
             f"hook on {node.name}: returned shape {new.shape} for a gradient of shape {node.shape}"
@@ -165,11 +166,9 @@ def _seed(y: Any, gradient: Any, caller: str) -> tuple[Node, Tensor]:
                 "`gradient` of the same shape, or reduce it to one number"
             )
         return y.node, wrap(array_module(y.data).ones(y.shape, y.dtype))
-    gradient = as_tensor(gradient)
+    gradient = together(caller, y, gradient)[1]
     if gradient.shape != y.shape:
         raise ValueError(f"{caller}: the gradient has shape {gradient.shape}, the output {y.shape}")
-    if gradient.data.__class__ is not y.data.__class__:
-        raise TypeError(f"{caller}: the gradient is on {gradient.device}, the output on {y.device}")
     if dtypes.category(gradient.dtype) > dtypes.category(y.dtype):
         raise TypeError(f"{caller}: the gradient is {gradient.dtype}, the output {y.dtype}")
     return y.node, gradient if gradient.dtype is y.dtype else gradient.to(y.dtype)

@@ -12,7 +12,7 @@ from minigrad_kernels.arrays import array_module
 
 from . import dtypes
 from .graph import OUTPUT, Clock, Node, Rule, mode, tell_recorded, user_line
-from .tensor import Tensor, as_tensor, ndarray, wrap
+from .tensor import Tensor, as_tensor, ndarray, together, wrap
 
 _new_tensor = Tensor.__new__
 _new_node = Node.__new__
@@ -150,9 +150,8 @@ def operands(a: Any, b: Any, operation: str = "operation") -> tuple[Tensor, Tens
     if isinstance(a, _NUMBERS) and not isinstance(b, _NUMBERS):
         b, a = _beside_number(as_tensor(b), a, operation)
         return a, b
-    a, b = as_tensor(a), as_tensor(b)
-    if a.data.__class__ is not b.data.__class__:
-        raise TypeError(f"{operation}: the operands are on {a.device} and {b.device}")
+    x, y = as_tensor(a), as_tensor(b)
+    a, b = (x, y) if x.data.__class__ is y.data.__class__ else together(operation, a, b)
     if a.data.dtype is not b.data.dtype:
         common = dtypes.promote(a.dtype, b.dtype, not a.ndim, not b.ndim)
         a, b = a.to(common), b.to(common)

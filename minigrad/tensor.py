@@ -397,7 +397,7 @@ def to_array(data: Any, dtype: Any = None) -> Any:
 def _without_tensors(data: Any) -> Any:
     """Nested lists with the tensors in them replaced by their numbers."""
     if isinstance(data, Tensor):
-        return data.data
+        return data.detach().cpu().data
     if isinstance(data, (list, tuple)):
         return [_without_tensors(item) for item in data]
     return data
@@ -410,6 +410,26 @@ def as_tensor(data: Any, dtype: Any = None) -> Tensor:
     if isinstance(data, Tensor):
         return data.to(dtype)
     return wrap(to_array(data, dtype))
+
+
+def is_placed(x: Any) -> bool:
+    """Whether it is somewhere, on the CPU or a GPU: a tensor or an array."""
+    return x.__class__ is Tensor or isinstance(x, Tensor) or is_array(x)
+
+
+def together(name: str, *given: Any) -> list[Tensor]:
+    """Tensors on one device. Numbers and lists, which are nowhere, go where the others are.
+
+    Raises:
+        TypeError: if tensors or arrays are on different devices; it begins with `name`.
+    """
+    found = [as_tensor(x) for x in given]
+    if len({x.data.__class__ for x in found}) == 1:
+        return found
+    devices = sorted({x.device for x, g in zip(found, given, strict=True) if is_placed(g)})
+    if len(devices) > 1:
+        raise TypeError(f"{name}: the operands are on {' and '.join(devices)}")
+    return [x.to(devices[0]) for x in found]
 
 
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:

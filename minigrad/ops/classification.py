@@ -15,7 +15,7 @@ import numpy as np
 import minigrad_kernels as kernels
 
 from ..recording import record
-from ..tensor import Tensor, TensorLike, as_tensor, wrap
+from ..tensor import Tensor, TensorLike, as_tensor, together, wrap
 from .elementwise import mul, where
 from .loss import check_reduction, reduced
 from .pick import gather
@@ -40,7 +40,7 @@ def _class_weight(weight: TensorLike | None, scores: Tensor, name: str) -> Any:
     """
     if weight is None:
         return None
-    w, C = as_tensor(weight), scores.data.shape[-1]
+    w, C = together(name, scores, weight)[1], scores.data.shape[-1]
     if w.shape != (C,):
         raise ValueError(f"{name}: weight wants shape ({C},), one for each class, got {w.shape}")
     if w.requires_grad:
@@ -59,8 +59,6 @@ def _class_numbers(target: Tensor, scores: Tensor, ignore_index: int, name: str)
     *places, C = scores.data.shape
     if t.dtype.kind not in "iu":
         raise TypeError(f"{name}: target wants class numbers of an integer type, got {t.dtype}")
-    if t.__class__ is not scores.data.__class__:
-        raise TypeError(f"{name}: input is on {scores.device}, target on {target.device}")
     if t.shape != tuple(places):
         raise ValueError(
             f"{name}: target has shape {t.shape}, wants {tuple(places)}, a class number for each "
@@ -163,9 +161,9 @@ def nll_loss(
     """
     x = _scores(input, reduction, "nll_loss")
     w = _class_weight(weight, x, "nll_loss")
-    t = _class_numbers(as_tensor(target), x, ignore_index, "nll_loss")
+    t = _class_numbers(together("nll_loss", x, target)[1], x, ignore_index, "nll_loss")
     scale, _ = _shares(t, w, x.dtype, reduction)
-    return _summed(mul(_picked(x, t), wrap(-scale)), reduction)
+    return _summed(mul(_picked(x, t), as_tensor(-scale)), reduction)
 
 
 def _picked(x: Tensor, t: Any) -> Tensor:
@@ -174,7 +172,7 @@ def _picked(x: Tensor, t: Any) -> Tensor:
         return sum_(x, -1)  # of nothing: zeros (...)
     index = kernels.array_module(t).maximum(t, 0)[..., None]
     picked = squeeze(gather(x, -1, wrap(index)), -1)
-    return where(wrap(t < 0), 0.0, picked)
+    return where(as_tensor(t < 0), 0.0, picked)
 
 
 @differentiable(
@@ -238,7 +236,7 @@ def cross_entropy(
     smoothing = label_smoothing
     if not 0 <= smoothing <= 1:
         raise ValueError(f"{name}: label_smoothing is {smoothing}, wants a number between 0 and 1")
-    t = as_tensor(target)
+    t = together(name, x, target)[1]
     w = _class_weight(weight, x, name)
     if t.dtype.kind == "f" and t.data.ndim == x.data.ndim:
         if ignore_index >= 0:
@@ -267,7 +265,7 @@ def _classes_rule(g: Any, x: Any, t: Any, scale: Any, top: Any, log_total: Any) 
     if g.__class__ is not Tensor:
         return kernels.cross_entropy_gradient(g, x, t, scale, top, log_total)
     skipped = t.data < 0
-    share = unsqueeze(g * where(wrap(skipped), 0.0, scale), -1)
+    share = unsqueeze(g * where(as_tensor(skipped), 0.0, scale), -1)
     classes = kernels.array_module(t.data).arange(x.shape[-1])
     difference = softmax(x, -1) - wrap(classes == t.data[..., None])
     return where(wrap(skipped[..., None]), 0.0, difference * share)
@@ -277,8 +275,8 @@ def _smoothed(x: Tensor, t: Any, w: Any, scale: Any, plain: Any, smoothing: floa
     """The cross-entropy with the share `smoothing` of each class number spread over all classes."""
     y = log_softmax(x, -1)
     everywhere = sum_(y if w is None else mul(y, wrap(w)), -1)
-    even = where(wrap(t < 0), 0.0, everywhere) * wrap(plain * (smoothing / x.shape[-1]))
-    return -(_picked(y, t) * wrap(scale * (1 - smoothing)) + even)
+    even = where(as_tensor(t < 0), 0.0, everywhere) * as_tensor(plain * (smoothing / x.shape[-1]))
+    return -(_picked(y, t) * as_tensor(scale * (1 - smoothing)) + even)
 
 
 def _of_probabilities(x: Tensor, q: Tensor, w: Any, smoothing: float) -> Tensor:

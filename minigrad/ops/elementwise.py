@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..recording import operands, record, record_pair
-from ..tensor import Tensor, TensorLike, as_tensor, wrap
+from ..tensor import Tensor, TensorLike, as_tensor, is_placed, together, wrap
 from .cast import floating
 from .registry import booleans, differentiable, fails, integers, positive, real, sample, separated
 
@@ -265,10 +265,15 @@ def where(condition: TensorLike, a: TensorLike, b: TensorLike) -> Tensor:
     >>> where(Tensor([True, False]), [1.0, 2.0], 0.0)
     tensor([1., 0.])
     """
-    condition = as_tensor(condition)
+    given, condition = condition, as_tensor(condition)
     if condition.data.dtype.kind != "b":
         raise TypeError(f"where: condition must be boolean, got {condition.dtype}")
+    nowhere = not (is_placed(a) or is_placed(b))
     a, b = operands(a, b, "where")
+    if condition.data.__class__ is not a.data.__class__:
+        if nowhere:
+            a, b = a.to(condition.device), b.to(condition.device)
+        condition = together("where", a, given)[1]
     y = combine(np.where, "where", condition, a, b)
     return record(where, y, (a, _if_chosen, condition), (b, _if_not_chosen, condition))
 

@@ -7,7 +7,7 @@ from typing import Any
 import minigrad_kernels as kernels
 
 from ..recording import record
-from ..tensor import Tensor, TensorLike, as_tensor, wrap
+from ..tensor import Tensor, TensorLike, as_tensor, together, wrap
 from .elementwise import where
 from .registry import differentiable, fails, integers, real, sample
 from .shape import unsqueeze
@@ -19,11 +19,9 @@ def _indices(input: TensorLike, rows: int, like: Tensor, name: str) -> Tensor:
     Raises:
         TypeError: if they are no integers, or elsewhere; IndexError: if there is no such row.
     """
-    index = as_tensor(input)
+    index = together(name, like, input)[1]
     if index.data.dtype.kind not in "iu":
         raise TypeError(f"{name}: input wants integers, got {index.dtype}")
-    if index.data.__class__ is not like.data.__class__:
-        raise TypeError(f"{name}: input is on {index.device}, the other on {like.device}")
     if index.data.size:
         low, high = index.data.min(), index.data.max()
         if low < 0 or high >= rows:

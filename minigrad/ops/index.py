@@ -12,7 +12,7 @@ from minigrad_kernels.arrays import array_module, is_array
 from .. import dtypes
 from ..inplace import writes
 from ..recording import record, record_view
-from ..tensor import Tensor, TensorLike, as_tensor, wrap
+from ..tensor import Tensor, TensorLike, as_tensor, together, wrap
 from .registry import differentiable, fails, integers, real, sample
 from .shape import reshape
 
@@ -34,21 +34,33 @@ _PLAIN = {int, slice, type(None), type(Ellipsis)}  # what an index without array
 # Reading an index
 
 
-def parse(index: Any, name: str) -> Index:
+def parse(index: Any, like: Any, name: str) -> Index:
     """An index with its tensors, lists and truth values as arrays of integers or truth values.
+
+    These come on the device of the array `like`.
 
     One without arrays ends in Ellipsis if it contains none, since NumPy gives numbers for elements
     that are picked by integers alone, but views of them with it.
 
     Raises:
-        TypeError: for numbers that are neither, and whatever else is no index.
+        TypeError: for numbers that are neither, and whatever else is no index; also for an array on
+            a GPU where `like` is none.
     """
     found = index if isinstance(index, tuple) else (index,)
     if not _PLAIN.issuperset(map(type, found)):
         found = tuple(_entry(i, name) for i in found)
         if any(map(is_array, found)):
-            return found
+            return tuple(_placed(i, like, name) if is_array(i) else i for i in found)
     return found if Ellipsis in found else (*found, Ellipsis)
+
+
+def _placed(i: Any, like: Any, name: str) -> Any:
+    """An index array where `like` is. To a GPU it is copied, from there it is not."""
+    if i.__class__ is like.__class__:
+        return i
+    if isinstance(like, np.ndarray):
+        raise TypeError(f"{name}: the input is on cpu, the index on {wrap(i).device}")
+    return array_module(like).asarray(i)
 
 
 def _entry(i: Any, name: str) -> Any:
@@ -150,12 +162,16 @@ def add_up(size: int, positions: Any, values: Any) -> Any:
     """
     xp = array_module(values)
     positions, values = positions.ravel(), values.ravel()
-    if values.dtype.kind == "f":
-        total = xp.bincount(positions, weights=values, minlength=size)
-        return total.astype(values.dtype, copy=False)
-    total = xp.zeros(size, values.dtype)
-    xp.add.at(total, positions, values)
-    return total
+    dtype = values.dtype
+    if dtype.kind == "f":
+        return xp.bincount(positions, values, size).astype(dtype, copy=False)
+    if dtype.kind == "c":
+        real, imaginary = add_up(size, positions, values.real), add_up(size, positions, values.imag)
+        return real + 1j * imaginary
+    # As unsigned numbers, which wrap around as signed ones do: those CuPy can add up.
+    total = xp.zeros(size, np.uint64)
+    xp.add.at(total, positions, values.astype(np.int64).view(np.uint64))
+    return total.view(np.int64).astype(dtype)
 
 
 def _add_rows(length: int, rows: Any, values: Any) -> Any:
@@ -254,7 +270,7 @@ def getitem(x: TensorLike, index: Any) -> Tensor:
     tensor([1, 4, 4])
     """
     x = as_tensor(x)
-    index = parse(index, "getitem")
+    index = parse(index, x.data, "getitem")
     stages = _stages(index)
     if stages:
         return getitem(getitem(x, stages[0]), stages[1])
@@ -293,7 +309,7 @@ def getitem_adjoint(x: TensorLike, index: Any, shape: tuple[int, ...]) -> Tensor
         ValueError: if `x` has not the shape that `getitem` gives for this index.
     """
     x = as_tensor(x)
-    index = parse(index, "getitem_adjoint")
+    index = parse(index, x.data, "getitem_adjoint")
     pattern, arrays = _split(index)
     y = _put(x.data, index, shape, "getitem_adjoint")
     if not arrays:
@@ -332,15 +348,15 @@ def setitem(x: TensorLike, index: Any, value: TensorLike) -> Tensor:
         IndexError, TypeError: as `getitem`; TypeError also for complex numbers into real ones.
         ValueError: if the value does not broadcast to what the index picks.
     """
-    x, value = as_tensor(x), as_tensor(value)
-    index = parse(index, "setitem")
+    x, value = together("setitem", x, value)
+    index = parse(index, x.data, "setitem")
     stages = _stages(index)
     if stages:
         return setitem(x, stages[0], setitem(getitem(x, stages[0]), stages[1], value))
     value, picked = _fitted(x, index, value)
     xp = array_module(x.data)
     y = x.data.copy()
-    y[index] = value.data
+    _write(y, index, value.data, picked)
     pattern, arrays = _split(index)
     n = len(arrays)
     last: tuple[Tensor, ...] = ()
@@ -359,11 +375,37 @@ def setitem(x: TensorLike, index: Any, value: TensorLike) -> Tensor:
     )
 
 
+def _write(array: Any, index: Index, values: Any, picked: tuple[int, ...]) -> None:
+    """array[index] = values, of which those that come last stay, also on a GPU."""
+    if isinstance(array, np.ndarray) or not any(is_array(i) and i.dtype.kind != "b" for i in index):
+        array[index] = values
+    elif math.prod(picked):
+        # A GPU writes in any order, so each element takes what belongs to it.
+        xp = array_module(array)
+        writer, _ = _writers(array.shape, index, picked, xp)
+        each = xp.broadcast_to(values, picked).ravel()[xp.maximum(writer, 1) - 1]
+        xp.copyto(array, each, casting="unsafe", where=writer > 0)
+
+
+def _writers(
+    shape: tuple[int, ...], index: Index, picked: tuple[int, ...], xp: Any
+) -> tuple[Any, Any]:
+    """For each element of `shape` the number of the value that stays there, and all numbers.
+
+    The values, of shape `picked`, are numbered from 1; 0 is where none is written.
+    """
+    turn = xp.arange(1, math.prod(picked) + 1, dtype=np.uint64).reshape(picked)
+    writer = xp.zeros(shape, np.uint64)
+    if xp is np:
+        writer[index] = turn
+    else:
+        xp.maximum.at(writer, index, turn)
+    return writer, turn
+
+
 def _last_written(shape: tuple[int, ...], index: Index, picked: tuple[int, ...], xp: Any) -> Tensor:
     """Which of the values written at an index, of shape `picked`, no later one has overwritten."""
-    turn = xp.arange(math.prod(picked)).reshape(picked)
-    writer = xp.zeros(shape, turn.dtype)
-    writer[index] = turn
+    writer, turn = _writers(shape, index, picked, xp)
     return wrap(writer[index] == turn)
 
 
@@ -388,9 +430,9 @@ def _fitted(x: Tensor, index: Any, value: Tensor) -> tuple[Tensor, tuple[int, ..
 @writes(setitem)
 def _write_items(x: Tensor, index: Any, value: TensorLike) -> None:
     """x[index] = value in the memory of `x`, without a copy of the rest."""
-    index = parse(index, "setitem")
+    index = parse(index, x.data, "setitem")
     stages = _stages(index)
     if stages:
         return _write_items(wrap(_look_up(x.data, stages[0], "setitem")), stages[1], value)
-    value, _ = _fitted(x, index, as_tensor(value))
-    x.data[index] = value.data
+    value, picked = _fitted(x, index, together("setitem", x, value)[1])
+    _write(x.data, index, value.data, picked)

@@ -11,7 +11,7 @@ from minigrad_kernels.arrays import array_module
 from .. import dtypes
 from ..arguments import axis_of, integer, sizes_of
 from ..recording import record
-from ..tensor import Tensor, TensorLike, as_tensor
+from ..tensor import Tensor, TensorLike, as_tensor, together
 from .index import getitem
 from .pick import index_select
 from .registry import differentiable, fails, real, sample
@@ -29,9 +29,7 @@ def promoted(tensors: Sequence[TensorLike], name: str) -> list[Tensor]:
         raise TypeError(f"{name}: wants a list or tuple of tensors, got {type(tensors).__name__}")
     if not tensors:
         raise ValueError(f"{name}: wants at least one tensor")
-    xs = [as_tensor(x) for x in tensors]
-    if len({x.data.__class__ for x in xs}) > 1:
-        raise TypeError(f"{name}: the tensors are on {' and '.join({x.device for x in xs})}")
+    xs = together(name, *tensors)
     common = functools.reduce(dtypes.promote, [x.dtype for x in xs])
     return [as_tensor(x, common) for x in xs]
 

@@ -21,7 +21,7 @@ import minigrad_kernels as kernels
 
 from .. import dtypes
 from ..recording import record
-from ..tensor import Tensor, TensorLike, as_tensor, wrap
+from ..tensor import Tensor, TensorLike, as_tensor, together, wrap
 from .elementwise import add, mul, sub
 from .reduce import mean as mean_of
 from .registry import differentiable, fails, positive, real, sample
@@ -57,13 +57,11 @@ def checked(name: str, x: Tensor, shape: tuple[int, ...], **parameters: Any) -> 
         raise TypeError(f"{name}: wants floating-point numbers, got {x.dtype}")
     found: list[Any] = []
     for what, value in parameters.items():
-        v = None if value is None else as_tensor(value)
+        v = None if value is None else together(name, x, value)[1]
         if v is not None and v.shape != shape:
             raise ValueError(
                 f"{name}: {what} has shape {v.shape}, wants {shape} for an input of shape {x.shape}"
             )
-        if v is not None and v.data.__class__ is not x.data.__class__:
-            raise TypeError(f"{name}: {what} is on {v.device}, the input on {x.device}")
         if v is not None and v.dtype != x.dtype and not what.startswith("running"):
             raise TypeError(f"{name}: {what} is {v.dtype}, the input {x.dtype}")
         found.append(v)

@@ -83,7 +83,7 @@ def linear(input: TensorLike, weight: TensorLike, bias: TensorLike | None = None
     x_edge, w_edge = (x, _input_rule, w), (w, _weight_rule, x)
     if b is None:
         return record(linear, kernels.linear(x.data, w.data, None), x_edge, w_edge)
-    if b.data.dtype is not x.data.dtype:
+    if b.data.dtype is not x.data.dtype or b.data.__class__ is not x.data.__class__:
         b, x = operands(b, x, "linear")
         w = w.to(x.dtype)
         x_edge, w_edge = (x, _input_rule, w), (w, _weight_rule, x)

@@ -14,7 +14,7 @@ import numpy as np
 import minigrad_kernels as kernels
 
 from ..recording import operands, record
-from ..tensor import Tensor, TensorLike, as_tensor
+from ..tensor import Tensor, TensorLike, together
 from .activation import sigmoid, softplus
 from .bounds import clip
 from .elementwise import div, maximum, mul, sub, where
@@ -68,7 +68,7 @@ def fitting(weight: TensorLike, like: Tensor, name: str, argument: str) -> Tenso
     Raises:
         ValueError: if it does not broadcast to its shape.
     """
-    w = as_tensor(weight)
+    _, w = together(name, like, weight)
     try:
         fits = np.broadcast_shapes(w.shape, like.shape) == like.shape
     except ValueError:

@@ -12,22 +12,22 @@ from minigrad_kernels.arrays import array_module
 from .. import dtypes
 from ..arguments import axis_of, integer
 from ..recording import operands, record, record_view
-from ..tensor import Tensor, TensorLike, as_tensor, wrap
+from ..tensor import Tensor, TensorLike, as_tensor, together, wrap
 from .elementwise import passed_on
 from .index import add_up, getitem, getitem_adjoint
 from .registry import booleans, differentiable, fails, integers, real, sample
 from .shape import broadcast_to, reshape
 
 
-def _whole_numbers(index: TensorLike, name: str) -> Tensor:
-    """A tensor of indices.
+def _whole_numbers(x: Tensor, index: TensorLike, name: str) -> Tensor:
+    """A tensor of indices into `x`, where `x` is.
 
     Raises:
-        TypeError: if it does not hold integers.
+        TypeError: if it does not hold integers, or is on another device.
     """
     if isinstance(index, (list, tuple)) and not index:
-        return wrap(np.zeros(0, np.int64))
-    index = as_tensor(index)
+        return wrap(array_module(x.data).zeros(0, np.int64))
+    index = together(name, x, index)[1]
     if index.dtype.kind not in "iu":
         raise TypeError(f"{name}: index must hold integers, not {index.dtype}")
     return index
@@ -82,7 +82,8 @@ def gather(x: TensorLike, dim: int, index: TensorLike) -> Tensor:
         IndexError: if an index is negative or too large.
         ValueError: if `index` has not as many dimensions as `x`, or is longer beside `dim`.
     """
-    x, index = as_tensor(x), _whole_numbers(index, "gather")
+    x = as_tensor(x)
+    index = _whole_numbers(x, index, "gather")
     shape, axis = x.data.shape, axis_of(dim, x.data.ndim, "gather")
     _check_fits(index.shape, shape, axis, "gather", "an input")
     if not shape:  # one element, picked by index 0
@@ -125,7 +126,7 @@ def scatter_add(x: TensorLike, dim: int, index: TensorLike, src: TensorLike) -> 
         ValueError: if `index` does not fit `x` (see `gather`), or is longer than `src`.
     """
     x, src = operands(x, src, "scatter_add")
-    index = _whole_numbers(index, "scatter_add")
+    index = _whole_numbers(x, index, "scatter_add")
     shape, axis = x.data.shape, axis_of(dim, x.data.ndim, "scatter_add")
     _check_fits(index.shape, shape, axis, "scatter_add", "an input")
     _check_fits(index.shape, src.shape, None, "scatter_add", "src")
@@ -173,7 +174,8 @@ def index_select(x: TensorLike, dim: int, index: TensorLike) -> Tensor:
     Raises:
         IndexError: if an index is negative or too large.
     """
-    x, index = as_tensor(x), _whole_numbers(index, "index_select")
+    x = as_tensor(x)
+    index = _whole_numbers(x, index, "index_select")
     if index.ndim > 1:
         raise ValueError(f"index_select: index wants one dimension, got {index.ndim}")
     if not x.ndim:
@@ -210,7 +212,8 @@ def take_along_dim(x: TensorLike, indices: TensorLike, dim: int | None = None) -
 
     What `argsort`, `argmax` and the like return with `keepdim` picks the values.
     """
-    x, indices = as_tensor(x), _whole_numbers(indices, "take_along_dim")
+    x = as_tensor(x)
+    indices = _whole_numbers(x, indices, "take_along_dim")
     if dim is None:
         x, indices, dim = reshape(x, -1), reshape(indices, -1), 0
     axis = axis_of(dim, x.ndim, "take_along_dim")
@@ -258,7 +261,8 @@ def masked_fill(x: TensorLike, mask: TensorLike, value: TensorLike) -> Tensor:
         TypeError: if the mask is not boolean, or the value of a higher kind than `x`.
         ValueError: if the shapes do not broadcast, or `value` is not one number.
     """
-    x, mask, value = as_tensor(x), _mask(mask, "masked_fill"), as_tensor(value)
+    x, mask, value = together("masked_fill", x, mask, value)
+    _check_mask(mask, "masked_fill")
     if value.ndim:
         raise ValueError(f"masked_fill: value must be one number, got shape {value.shape}")
     if dtypes.category(value.dtype) > dtypes.category(x.dtype):
@@ -273,11 +277,9 @@ def masked_fill(x: TensorLike, mask: TensorLike, value: TensorLike) -> Tensor:
     )
 
 
-def _mask(mask: TensorLike, name: str) -> Tensor:
-    mask = as_tensor(mask)
+def _check_mask(mask: Tensor, name: str) -> None:
     if mask.dtype.kind != "b":
         raise TypeError(f"{name}: mask must hold booleans, not {mask.dtype}")
-    return mask
 
 
 def _common_shape(x: Tensor, mask: Tensor, name: str) -> tuple[int, ...]:
@@ -299,7 +301,8 @@ def _common_shape(x: Tensor, mask: Tensor, name: str) -> tuple[int, ...]:
 )
 def masked_select(x: TensorLike, mask: TensorLike) -> Tensor:
     """The elements where `mask` is true, as a vector; input and mask broadcast."""
-    x, mask = as_tensor(x), _mask(mask, "masked_select")
+    x, mask = together("masked_select", x, mask)
+    _check_mask(mask, "masked_select")
     shape = _common_shape(x, mask, "masked_select")
     return getitem(broadcast_to(x, shape), broadcast_to(mask, shape))
 

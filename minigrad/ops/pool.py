@@ -7,7 +7,7 @@ from typing import Any
 import minigrad_kernels as kernels
 
 from ..recording import record
-from ..tensor import Tensor, TensorLike, as_tensor, wrap
+from ..tensor import Tensor, TensorLike, as_tensor, together, wrap
 from .geometry import Size, check_batch, check_images, check_pooling, pair, pooling_options
 from .registry import differentiable, fails, integers, real, sample, separated
 
@@ -141,7 +141,7 @@ def max_pool2d_gradient(g: TensorLike, indices: TensorLike, input_size: Any) -> 
             not of a floating-point type, or indices are not integers.
     """
     name = "max_pool2d_gradient"
-    g, where = as_tensor(g), as_tensor(indices)
+    g, where = together(name, g, indices)
     size = pair(input_size, name, "input_size", 1)
     check_batch(name, g, "g")
     if g.shape != where.shape:
@@ -170,7 +170,7 @@ def max_pool2d_gather(input: TensorLike, indices: TensorLike) -> Tensor:
             images are not of a floating-point type, or indices are not integers.
     """
     name = "max_pool2d_gather"
-    x, where = as_tensor(input), as_tensor(indices)
+    x, where = together(name, input, indices)
     check_batch(name, x, "input")
     if where.ndim != 4 or where.shape[:2] != x.shape[:2]:
         raise ValueError(
