@@ -300,7 +300,7 @@ class Module:
                 + "\n  ".join(problems)
             )
         for name, array in arrays.items():
-            write(mine[name], array, "load_state_dict")
+            write(mine[name], wrap(array).to(mine[name].device).data, "load_state_dict")
         return keys
 
     # Modes and types

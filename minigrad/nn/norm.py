@@ -49,7 +49,7 @@ class _BatchNorm(Module):
         if track_running_stats:
             mean = empty(layer, self.num_features, **like).detach()
             variance = empty(layer, self.num_features, **like).detach()
-            count = wrap(np.zeros((), np.int64))
+            count = wrap(np.zeros((), np.int64)).to(device=device)
         self.register_buffer("running_mean", mean)
         self.register_buffer("running_var", variance)
         self.register_buffer("num_batches_tracked", count)
