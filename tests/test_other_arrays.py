@@ -1,0 +1,156 @@
+"""Everything runs on other arrays than NumPy's: on the stand-in for CuPy, see `cupy_standin`."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import cupy_standin
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad import Tensor, grad, nn
+from minigrad.ops.registry import OPERATIONS, ErrorSample, Operation, Sample
+from minigrad.tensor import wrap
+from minigrad.testing.calls import draw
+from minigrad_kernels import BACKENDS, KERNELS, Arguments, Kernel
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cupy() -> Iterator[Any]:
+    """The stand-in, in the place of CuPy."""
+    _ = BACKENDS["cuda"].reason  # of the real one: it is asked for once, and remembered
+    with cupy_standin.installed() as module:
+        yield module
+
+
+def moved(x: Any) -> Any:
+    """The same with device arrays in the places of NumPy's, also in lists."""
+    if isinstance(x, (np.ndarray, np.generic)):
+        return cupy_standin.cupy.asarray(x)
+    return type(x)(map(moved, x)) if type(x) in (list, tuple) else x
+
+
+def many(result: Any) -> list[Any]:
+    return list(result) if isinstance(result, (tuple, list)) else [result]
+
+
+def check_same(got: Any, wanted: Any, ulps: float = 1000) -> None:
+    """Device arrays with the numbers of NumPy arrays.
+
+    To 1,000 units in the last place of the largest entry: NumPy sums in another order, or less
+    precisely, where the memory is laid out otherwise.
+    """
+    assert len(many(got)) == len(many(wanted))
+    for y, z in zip(many(got), many(wanted), strict=True):
+        assert type(y) is cupy_standin.ndarray, f"left the device, as {type(y)}"
+        assert (y.shape, y.dtype) == (np.shape(z), z.dtype)
+        if y.dtype.kind not in "fc":
+            np.testing.assert_array_equal(y.get(), z)
+            continue
+        size = max(1.0, float(np.abs(np.nan_to_num(z, posinf=0, neginf=0)).max(initial=0)))
+        atol = ulps * np.finfo(z.dtype).eps * size
+        np.testing.assert_allclose(y.get(), z, rtol=0, atol=atol, equal_nan=True)
+
+
+# Kernels
+
+
+def calls(k: Kernel) -> list[Arguments]:
+    """The samples. Where NumPy made scalars of 0-dimensional arrays, they are arrays again."""
+    return [
+        Arguments(
+            tuple(np.asarray(a) if isinstance(a, np.generic) else a for a in c.args), c.options
+        )
+        for c in k.samples(np.random.default_rng(7))
+    ]
+
+
+KERNEL_CASES = [
+    pytest.param(k, call, id=f"{name}-{i}")
+    for name, k in KERNELS.items()
+    for i, call in enumerate(calls(k))
+]
+
+
+@pytest.mark.parametrize(("k", "call"), KERNEL_CASES)
+def test_kernel(k: Kernel, call: Arguments) -> None:
+    wanted = k.reference(*call.args, **call.options)
+    args = moved(call.args)
+    got = k(*args, **call.options)
+    check_same(got, wanted)
+    room = [cupy_standin.cupy.full_like(y, 77) for y in many(got)]
+    out = k(*args, **call.options, out=tuple(room) if isinstance(got, tuple) else room[0])
+    assert all(y is o for y, o in zip(many(out), room, strict=True))
+    check_same(out, wanted)
+
+
+# Operations
+
+CASES = [
+    pytest.param(op, s, id=f"{name}({s})")
+    for name, op in OPERATIONS.items()
+    for s in op.samples
+    if name != "to"  # which is there to leave the device
+]
+ERRORS = [
+    pytest.param(op, e, id=f"{name}: {e.match}")
+    for name, op in OPERATIONS.items()
+    for e in op.errors
+]
+
+
+def drawn(op: Operation, s: Sample | ErrorSample, on_device: bool) -> Any:
+    """The call of a sample. Some have arrays of their own among the options; these move too."""
+    call = draw(op.function, s, np.random.default_rng(11))
+    if not on_device:
+        return call
+    options = {name: moved(value) for name, value in call._options.items()}
+    return replace(call, arrays=moved(call.arrays), _args=moved(call._args), _options=options)
+
+
+def tensors(arrays: list[Any]) -> list[Tensor]:
+    return [wrap(a).requires_grad_() if a.dtype.kind == "f" else wrap(a) for a in arrays]
+
+
+def results(call: Any, cotangents: list[Any]) -> tuple[list[Any], ...]:
+    """Arrays: of the outputs, of first derivatives, computed both ways, and of second ones."""
+    xs = tensors(call.arrays)
+    ys = [y for y in many(call(*xs)) if isinstance(y, Tensor)]
+    ends, leaves = [y for y in ys if y.requires_grad], [x for x in xs if x.requires_grad]
+    if not ends or not leaves:
+        return [y.data for y in ys], [], [], []
+    while len(cotangents) < len(ends):
+        shape, dtype = ends[len(cotangents)].shape, ends[len(cotangents)].dtype
+        cotangents.append(np.random.default_rng(12).uniform(0.5, 1.5, shape).astype(dtype))
+    on_device = isinstance(ys[0].data, cupy_standin.ndarray)
+    vs = [wrap(moved(v) if on_device else v).requires_grad_() for v in cotangents[: len(ends)]]
+    plain = grad(ends, leaves, vs, allow_unused=True, retain_graph=True)
+    recorded = grad(ends, leaves, vs, create_graph=True, allow_unused=True)
+    total = sum((g * g).sum() for g in recorded if g is not None and g.requires_grad)
+    second = grad(total, [*leaves, *vs], allow_unused=True) if isinstance(total, Tensor) else ()
+    return (
+        [y.data for y in ys],
+        [g.data for g in plain if g is not None],
+        [g.data for g in recorded if g is not None],
+        [g.data for g in second if g is not None],
+    )
+
+
+@pytest.mark.parametrize(("op", "s"), CASES)
+def test_operation(op: Operation, s: Sample) -> None:
+    """Results and derivatives to second order are NumPy's, and stay on the device."""
+    cotangents: list[Any] = []
+    got, wanted = (results(drawn(op, s, there), cotangents) for there in (True, False))
+    for y, z in zip(got, wanted, strict=True):
+        check_same(y, z, ulps=10_000)  # squares of gradients, and their derivatives
+
+
+@pytest.mark.parametrize(("op", "e"), ERRORS)
+def test_bad_input_is_refused(op: Operation, e: ErrorSample) -> None:
+    call = drawn(op, e, True)
+    with pytest.raises(e.error, match=e.match):
+        call(*tensors(call.arrays))
