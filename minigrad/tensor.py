@@ -424,7 +424,11 @@ def together(name: str, *given: Any) -> list[Tensor]:
         TypeError: if tensors or arrays are on different devices; it begins with `name`.
     """
     found = [as_tensor(x) for x in given]
-    if len({x.data.__class__ for x in found}) == 1:
+    kind = found[0].data.__class__
+    for x in found:
+        if x.data.__class__ is not kind:
+            break
+    else:
         return found
     devices = sorted({x.device for x, g in zip(found, given, strict=True) if is_placed(g)})
     if len(devices) > 1:

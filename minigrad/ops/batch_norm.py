@@ -11,7 +11,7 @@ import minigrad_kernels as kernels
 
 from ..inplace import is_writable, write
 from ..recording import record
-from ..tensor import Tensor, TensorLike, as_tensor, wrap
+from ..tensor import Tensor, TensorLike, as_tensor, together, wrap
 from .elementwise import add, mul, sub
 from .layer_norm import check_eps, check_same_shape, checked, curvature, data_of, statistics_of
 from .reduce import sum as sum_of
@@ -66,7 +66,7 @@ def batch_norm_input_gradient(
     Raises:
         ValueError: if the shapes do not fit; TypeError: if the types do not.
     """
-    g, x = as_tensor(g), as_tensor(x)
+    g, x = together("batch_norm_input_gradient", g, x)
     _check_batch("batch_norm_input_gradient", x)
     check_same_shape("batch_norm_input_gradient", g, x)
     (w,) = checked("batch_norm_input_gradient", x, x.shape[1:2], weight=weight)
@@ -105,7 +105,7 @@ def batch_norm_weight_gradient(
 
     Arguments and errors as `batch_norm_input_gradient`'s. Returns shape (C,).
     """
-    g, x = as_tensor(g), as_tensor(x)
+    g, x = together("batch_norm_weight_gradient", g, x)
     _check_batch("batch_norm_weight_gradient", x)
     check_same_shape("batch_norm_weight_gradient", g, x)
     checked("batch_norm_weight_gradient", x, ())

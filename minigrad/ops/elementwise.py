@@ -83,6 +83,9 @@ def add(a: TensorLike, b: TensorLike) -> Tensor:
         y = a.data + b.data
     except ValueError:
         misfit("add", a, b)
+    except TypeError:
+        operands(a, b, "add")  # refuses those on two devices
+        raise
     return record_pair(add, y, a, passed_on, None, b, passed_on, None)
 
 
@@ -104,6 +107,7 @@ def sub(a: TensorLike, b: TensorLike) -> Tensor:
     except ValueError:
         misfit("sub", a, b)
     except TypeError:
+        operands(a, b, "sub")  # refuses those on two devices
         raise TypeError("sub: booleans have no difference; use logical_xor") from None
     return record_pair(sub, y, a, passed_on, None, b, negated, None)
 
@@ -117,6 +121,9 @@ def mul(a: TensorLike, b: TensorLike) -> Tensor:
         y = a.data * b.data
     except ValueError:
         misfit("mul", a, b)
+    except TypeError:
+        operands(a, b, "mul")  # refuses those on two devices
+        raise
     return record_pair(mul, y, a, scaled, b, b, scaled, a)
 
 
@@ -148,6 +155,9 @@ def div(a: TensorLike, b: TensorLike) -> Tensor:
         y = a.data / b.data
     except ValueError:
         misfit("div", a, b)
+    except TypeError:
+        operands(a, b, "div")  # refuses those on two devices
+        raise
     return record(div, y, (a, lambda g, b: g / b, b), (b, lambda g, a, b: -g * (a / b) / b, (a, b)))
 
 

@@ -124,7 +124,7 @@ def layer_norm_input_gradient(
     Raises:
         ValueError: if the shapes do not fit; TypeError: if the types do not.
     """
-    g, x = as_tensor(g), as_tensor(x)
+    g, x = together("layer_norm_input_gradient", g, x)
     check_same_shape("layer_norm_input_gradient", g, x)
     (w,) = checked("layer_norm_input_gradient", x, x.shape[-1:], weight=weight)
     m, v = statistics_of(x, kernels.layer_norm, statistics)
@@ -162,7 +162,7 @@ def layer_norm_weight_gradient(
 
     Arguments and errors as `layer_norm_input_gradient`'s.
     """
-    g, x = as_tensor(g), as_tensor(x)
+    g, x = together("layer_norm_weight_gradient", g, x)
     check_same_shape("layer_norm_weight_gradient", g, x)
     checked("layer_norm_weight_gradient", x, ())
     m, v = statistics_of(x, kernels.layer_norm, statistics)

@@ -8,7 +8,7 @@ from typing import Any
 import minigrad_kernels as kernels
 
 from ..recording import operands, record, record_pair
-from ..tensor import Tensor, TensorLike
+from ..tensor import Tensor, TensorLike, together
 from .registry import differentiable, fails, real, sample
 from .shape import reshape, transpose
 
@@ -65,6 +65,8 @@ def matmul(a: TensorLike, b: TensorLike) -> Tensor:
     if a.__class__ is not Tensor or b.__class__ is not Tensor or a.data.dtype is not b.data.dtype:
         a, b = operands(a, b, "matmul")
     x, y = a.data, b.data
+    if x.__class__ is not y.__class__:
+        together("matmul", a, b)
     if x.ndim == 2 and y.ndim == 2 and x.shape[1] == y.shape[0]:
         return record_pair(matmul, kernels.matmul(x, y), a, _left, b, b, _right, a)
     _check_shapes(x.shape, y.shape)
