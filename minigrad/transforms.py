@@ -16,7 +16,7 @@ from . import autograd, ops, random
 from .arguments import integer
 from .graph import Clock, Leaf, mode, modified, used_from_before
 from .recording import record
-from .tensor import Tensor, as_tensor, wrap
+from .tensor import Tensor, as_tensor, together, wrap
 
 TensorFunction = Callable[..., Any]
 
@@ -317,7 +317,7 @@ def _vectors(caller: str, v: Any, like: list[Tensor], many: bool) -> list[Tensor
         raise ValueError(f"{caller}: v has {len(vectors)} tensors, wanted {len(like)}")
     found = []
     for u, x in zip(vectors, like, strict=True):
-        u = as_tensor(u).to(x.dtype)
+        u = together(caller, x, u)[1].to(x.dtype)
         if u.shape != x.shape:
             raise ValueError(f"{caller}: v has shape {u.shape}, wanted {x.shape}")
         found.append(u)

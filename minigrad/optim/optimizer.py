@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad_kernels.arrays import array_module
+from minigrad_kernels.arrays import array_module, is_array
 
 from .. import dtypes, memory
 from ..inplace import is_writable
@@ -237,7 +237,7 @@ def _check_gradient(name: str, p: Tensor) -> None:
 
 def _copied(what: str, value: Any, p: Tensor) -> Any:
     """An entry of a parameter's state: numbers as they are, arrays copied to p's type and place."""
-    if not isinstance(value, (Tensor, np.ndarray)):
+    if not isinstance(value, Tensor) and not is_array(value):
         return value
     if value.shape != p.shape:
         raise ValueError(f"{what} has shape {value.shape}, the parameter {p.shape}")
