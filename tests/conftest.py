@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, settings
 
 from minigrad import dtypes
 from minigrad.graph import mode
-from minigrad_kernels import registry
+from minigrad_kernels import BACKENDS, registry
 
 # Compiling a kernel on first use can take seconds: no deadline, and slow draws are no failure.
 _patient = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
@@ -53,3 +54,13 @@ def leaves_no_traces() -> Iterator[None]:
 def rng() -> np.random.Generator:
     """Random numbers, the same in every run."""
     return np.random.default_rng(20240607)
+
+
+@pytest.fixture(scope="module")
+def cupy() -> Iterator[Any]:
+    """The stand-in for CuPy, in its place."""
+    from cupy_standin import installed
+
+    _ = BACKENDS["cuda"].reason  # of the real one: it is asked for once, and remembered
+    with installed() as module:
+        yield module

@@ -1,59 +1,22 @@
-"""Everything runs on other arrays than NumPy's: on the stand-in for CuPy, see `cupy_standin`."""
+"""Every kernel and every operation on other arrays than NumPy's: the stand-in for CuPy's."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import cupy_standin
 import numpy as np
 import pytest
+from cupy_standin import check_same, many, moved
 
-import minigrad as mg
-from minigrad import Tensor, grad, nn
+from minigrad import Tensor, grad
 from minigrad.ops.registry import OPERATIONS, ErrorSample, Operation, Sample
 from minigrad.tensor import wrap
 from minigrad.testing.calls import draw
-from minigrad_kernels import BACKENDS, KERNELS, Arguments, Kernel
+from minigrad_kernels import KERNELS, Arguments, Kernel
 
-
-@pytest.fixture(scope="module", autouse=True)
-def cupy() -> Iterator[Any]:
-    """The stand-in, in the place of CuPy."""
-    _ = BACKENDS["cuda"].reason  # of the real one: it is asked for once, and remembered
-    with cupy_standin.installed() as module:
-        yield module
-
-
-def moved(x: Any) -> Any:
-    """The same with device arrays in the places of NumPy's, also in lists."""
-    if isinstance(x, (np.ndarray, np.generic)):
-        return cupy_standin.cupy.asarray(x)
-    return type(x)(map(moved, x)) if type(x) in (list, tuple) else x
-
-
-def many(result: Any) -> list[Any]:
-    return list(result) if isinstance(result, (tuple, list)) else [result]
-
-
-def check_same(got: Any, wanted: Any, ulps: float = 1000) -> None:
-    """Device arrays with the numbers of NumPy arrays.
-
-    To 1,000 units in the last place of the largest entry: NumPy sums in another order, or less
-    precisely, where the memory is laid out otherwise.
-    """
-    assert len(many(got)) == len(many(wanted))
-    for y, z in zip(many(got), many(wanted), strict=True):
-        assert type(y) is cupy_standin.ndarray, f"left the device, as {type(y)}"
-        assert (y.shape, y.dtype) == (np.shape(z), z.dtype)
-        if y.dtype.kind not in "fc":
-            np.testing.assert_array_equal(y.get(), z)
-            continue
-        size = max(1.0, float(np.abs(np.nan_to_num(z, posinf=0, neginf=0)).max(initial=0)))
-        atol = ulps * np.finfo(z.dtype).eps * size
-        np.testing.assert_allclose(y.get(), z, rtol=0, atol=atol, equal_nan=True)
+pytestmark = pytest.mark.usefixtures("cupy")
 
 
 # Kernels
@@ -154,3 +117,19 @@ def test_bad_input_is_refused(op: Operation, e: ErrorSample) -> None:
     call = drawn(op, e, True)
     with pytest.raises(e.error, match=e.match):
         call(*tensors(call.arrays))
+
+
+TAKES_FROM_ANYWHERE = {"copy", "fill", "getitem", "getitem_adjoint"}
+"""Operations with an operand that is copied to where the first one is: a source, or an index."""
+
+SEVERAL = [case for case in CASES if case.values[0].name not in TAKES_FROM_ANYWHERE]
+
+
+@pytest.mark.parametrize(("op", "s"), SEVERAL)
+def test_operands_on_two_devices_are_refused(op: Operation, s: Sample) -> None:
+    count = len(drawn(op, s, True).arrays)
+    for i in range(count if count > 1 else 0):
+        call = drawn(op, s, True)
+        arrays = [a.get() if j == i else a for j, a in enumerate(call.arrays)]
+        with pytest.raises(TypeError, match=r"cpu.*cuda:0|cuda:0.*cpu"):
+            call(*tensors(arrays))

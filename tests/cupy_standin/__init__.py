@@ -147,3 +147,35 @@ def installed() -> Iterator[Any]:
                 del sys.modules[name]
             else:
                 sys.modules[name] = module
+
+
+# For tests
+
+
+def moved(x: Any) -> Any:
+    """The same with device arrays in the places of NumPy's, also in lists."""
+    if isinstance(x, (np.ndarray, np.generic)):
+        return cupy.asarray(x)
+    return type(x)(map(moved, x)) if type(x) in (list, tuple) else x
+
+
+def many(result: Any) -> list[Any]:
+    return list(result) if isinstance(result, (tuple, list)) else [result]
+
+
+def check_same(got: Any, wanted: Any, ulps: float = 1000) -> None:
+    """Device arrays with the numbers of NumPy arrays.
+
+    To 1,000 units in the last place of the largest entry: NumPy sums in another order, or less
+    precisely, where the memory is laid out otherwise.
+    """
+    assert len(many(got)) == len(many(wanted))
+    for y, z in zip(many(got), many(wanted), strict=True):
+        assert type(y) is ndarray, f"left the device, as {type(y)}"
+        assert (y.shape, y.dtype) == (np.shape(z), z.dtype)
+        if y.dtype.kind not in "fc":
+            np.testing.assert_array_equal(y.get(), z)
+            continue
+        size = max(1.0, float(np.abs(np.nan_to_num(z, posinf=0, neginf=0)).max(initial=0)))
+        atol = ulps * np.finfo(z.dtype).eps * size
+        np.testing.assert_allclose(y.get(), z, rtol=0, atol=atol, equal_nan=True)
