@@ -58,9 +58,9 @@ def rng() -> np.random.Generator:
 
 @pytest.fixture(scope="module")
 def cupy() -> Iterator[Any]:
-    """The stand-in for CuPy, in its place."""
+    """The stand-in for CuPy, in its place. CUDA kernels cannot run on it, where there are any."""
     from cupy_standin import installed
 
     _ = BACKENDS["cuda"].reason  # of the real one: it is asked for once, and remembered
-    with installed() as module:
+    with installed() as module, registry.use("reference"):
         yield module

@@ -5,7 +5,8 @@ own mistakes. What it shows is whether code stays on the device. Its arrays cann
 arrays by accident, cannot be mixed with them, and know only the functions, methods and arguments
 that CuPy 14 has. Where CuPy and NumPy differ, it does as CuPy does: reductions and picked elements
 stay arrays, views are not read-only, `add.reduceat` takes differences of running sums. Where CuPy
-would go on silently, such as with an index that is out of range, it raises `WouldGoUnnoticed`.
+would go on silently, with an index that is out of range or that writes different values to one
+element, it raises `WouldGoUnnoticed`.
 """
 
 from __future__ import annotations
