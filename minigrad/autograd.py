@@ -44,10 +44,6 @@ class _ArrayValues:
         return [node.output if k is OUTPUT else k.data for k in kept]
 
     @staticmethod
-    def output(node: Node) -> Any:
-        return node.output
-
-    @staticmethod
     def hooked(g: Any, node: Node) -> Any:
         g = _run_hooks(wrap(g), node).data
         return g.copy() if node.__class__ is Leaf else g  # hooks may keep what they saw

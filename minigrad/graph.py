@@ -356,12 +356,10 @@ def propagate(
                 pending[parent] = c
                 if watched:
                     _tell("added", parent, contribution, c)
-            elif parent.__class__ is Leaf or (found and parent in found):
-                pending[parent] = own(c, g)
-                if parent.__class__ is not Leaf:
-                    heappush(queue, (parent.turn, parent))
-            else:
-                pending[parent] = c
+                continue
+            is_leaf = parent.__class__ is Leaf
+            pending[parent] = own(c, g) if is_leaf or (found and parent in found) else c
+            if not is_leaf:
                 heappush(queue, (parent.turn, parent))
         if not retain:
             node.edges = node.output = None

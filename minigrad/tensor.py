@@ -414,7 +414,7 @@ def as_tensor(data: Any, dtype: Any = None) -> Tensor:
 
 def is_placed(x: Any) -> bool:
     """Whether it is somewhere, on the CPU or a GPU: a tensor or an array."""
-    return x.__class__ is Tensor or isinstance(x, Tensor) or is_array(x)
+    return isinstance(x, Tensor) or is_array(x)
 
 
 def together(name: str, *given: Any) -> list[Tensor]:
