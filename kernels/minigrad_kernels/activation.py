@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array, array_module, deliver
+from .layout import elementwise, large
 from .registry import Arguments, Samples, arguments, kernel, per_element
 
 
@@ -46,10 +47,24 @@ def relu(x: Array, *, out: Array | None = None) -> Array:
     return np.maximum(x, 0, out=out)
 
 
+@relu.on("numba", accepts=elementwise, worth=large)
+def _relu_numba() -> Any:
+    from .cpu.activation import relu
+
+    return relu
+
+
 @kernel(samples=drawn(2), cost=per_element(1))
 def relu_gradient(g: Array, y: Array, *, out: Array | None = None) -> Array:
     """`g` where the output y = relu(x) is not 0, else 0: whatever `g` is there, infinite or NaN."""
     return deliver(array_module(y).where(y <= 0, 0, g), out)
+
+
+@relu_gradient.on("numba", accepts=elementwise, worth=large)
+def _relu_gradient_numba() -> Any:
+    from .cpu.activation import relu_gradient
+
+    return relu_gradient
 
 
 @kernel(samples=drawn(1, {"slope": 0.01}, {"slope": -0.5}), cost=per_element(2))

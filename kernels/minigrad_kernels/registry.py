@@ -153,11 +153,15 @@ class Kernel:
         def add(build: Build) -> Build:
             entry = Implementation(backend, name, build, accepts, worth, deterministic)
             self.implementations.insert(0, entry)
-            self._plans.clear()
-            self._unconditional.clear()
+            self.forget_plans()
             return build
 
         return add
+
+    def forget_plans(self) -> None:
+        """Find out anew which implementations are usable: one was added, or a backend lost."""
+        self._plans.clear()
+        self._unconditional.clear()
 
     def __call__(self, *args: Any, **options: Any) -> Any:  # noqa: D102
         forced = _selection.forced
@@ -170,8 +174,8 @@ class Kernel:
             if forced is None and candidates[0].accepts is candidates[0].worth is None:
                 self._unconditional[array_type] = candidates[0].run
         for i in candidates:
-            if (i.accepts is None or i.accepts(*args, **options)) and (
-                forced is not None or i.worth is None or i.worth(*args, **options)
+            if (forced is not None or i.worth is None or i.worth(*args, **options)) and (
+                i.accepts is None or i.accepts(*args, **options)
             ):
                 return i.run(*args, **options)
         return self.reference(*args, **options)

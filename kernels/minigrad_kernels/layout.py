@@ -1,0 +1,86 @@
+"""How arrays lie in memory, for kernels that read them from front to back.
+
+An array is dense if its elements fill a block of memory without gaps or repeats, its axes in any
+order: a channels-last image is dense. Elementwise work on dense arrays of one layout needs neither
+shape nor strides, only the block.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from .arrays import Array
+from .memory import empty
+
+REALS = (np.dtype(np.float32), np.dtype(np.float64))
+"""The types compiled kernels compute in; in the machine's byte order."""
+
+
+def plain(*arrays: Array) -> bool:
+    """Whether all are aligned NumPy arrays of one real type that compiled kernels compute in."""
+    dtype = arrays[0].dtype
+    return dtype in REALS and all(x.dtype == dtype and x.flags.aligned for x in arrays)
+
+
+def elementwise(*arrays: Array, **_: object) -> bool:
+    """Whether all are aligned NumPy arrays of one real type, and of one shape."""
+    shape = arrays[0].shape
+    return plain(*arrays) and all(x.shape == shape for x in arrays)
+
+
+SMALL = 2048
+"""Elements up to which NumPy's own loop is done before a compiled kernel has looked at its
+arguments (measured on functions that cost NumPy one pass)."""
+
+
+def large(*arrays: Array, **_: object) -> bool:
+    """Whether an elementwise kernel is worth calling."""
+    return arrays[0].size > SMALL
+
+
+@functools.lru_cache(maxsize=1024)
+def _order(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, ...]:
+    """The axes from the one with the longest stride to that with the shortest."""
+    axes = range(len(shape))
+    return tuple(sorted(axes, key=lambda i: (-abs(strides[i]) if shape[i] > 1 else 0, i)))
+
+
+def flat(x: Array) -> Array | None:
+    """A one-dimensional view of a dense array, in memory's order; None if it is not dense."""
+    if x.flags.c_contiguous:
+        return x.reshape(-1)
+    view = x.transpose(_order(x.shape, x.strides))
+    return view.reshape(-1) if view.flags.c_contiguous else None
+
+
+def empty_like(x: Array, dtype: object = None) -> Array:
+    """A new dense array with x's shape and order of axes, not filled."""
+    dtype = x.dtype if dtype is None else dtype
+    if x.flags.c_contiguous:
+        return empty(x.shape, dtype)
+    order = _order(x.shape, x.strides)
+    made = empty(tuple(x.shape[i] for i in order), dtype)
+    inverse = [0] * x.ndim
+    for place, axis in enumerate(order):
+        inverse[axis] = place
+    return made.transpose(inverse)
+
+
+def like(x: Array, model: Array) -> Array:
+    """x itself if it lies in memory as the dense array `model`, or a copy that does."""
+    if x.strides == model.strides or (x.flags.c_contiguous and model.flags.c_contiguous):
+        return x
+    copy = empty_like(model, x.dtype)
+    np.copyto(copy, x)
+    return copy
+
+
+def dense(x: Array) -> Array:
+    """x itself if it is dense, or a copy that is, in the same order of axes."""
+    if flat(x) is not None:
+        return x
+    copy = empty_like(x)
+    np.copyto(copy, x)
+    return copy
