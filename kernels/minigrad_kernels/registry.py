@@ -80,6 +80,11 @@ class Implementation:
     worth: Predicate | None = None
     deterministic: bool = True
 
+    @property
+    def label(self) -> str:
+        """What `use` calls it: the backend, or backend:name where it is one of several."""
+        return self.backend if self.name == self.backend else f"{self.backend}:{self.name}"
+
     @functools.cached_property
     def run(self) -> Callable[..., Any]:
         """The function itself."""
@@ -194,14 +199,14 @@ class Kernel:
             i for wish in forced for i in usable if wish in (i.backend, f"{i.backend}:{i.name}")
         ]
 
-    def explain(self, *args: Any, **options: Any) -> str:
-        """Which implementation runs for these arguments, and why the others do not."""
+    def reasons(self, *args: Any, **options: Any) -> list[tuple[Implementation, str]]:
+        """Every implementation, and "runs" or why it does not for these arguments."""
         forced = _selection.forced
         kind = array_kind(args[0])
         candidates = self._candidates(args[0], forced)
         order = candidates + [i for i in self.implementations if i not in candidates]
-        chosen = None
-        lines = []
+        found: list[tuple[Implementation, str]] = []
+        chosen = False
         for i in order:
             backend = BACKENDS[i.backend]
             if kind not in backend.arrays:
@@ -214,14 +219,18 @@ class Kernel:
                 why = "does not accept these arguments"
             else:
                 why = None if forced is not None else i.refusal(*args, **options)
-            if why is None and chosen is None:
-                chosen, why = i, "runs"
-            elif why is None:
-                why = "would do, but comes later"
-            label = i.backend if i.name == i.backend else f"{i.backend}:{i.name}"
-            lines.append(f"  {label}: {why}")
-        assert chosen is not None
-        return "\n".join([f"{self.name}: {chosen.backend}", *lines])
+            if why is None:
+                why = "would do, but comes later" if chosen else "runs"
+                chosen = True
+            found.append((i, why))
+        return found
+
+    def explain(self, *args: Any, **options: Any) -> str:
+        """Which implementation runs for these arguments, and why the others do not."""
+        reasons = self.reasons(*args, **options)
+        lines = [f"  {i.label}: {why}" for i, why in reasons]
+        chosen = next(i.backend for i, why in reasons if why == "runs")
+        return "\n".join([f"{self.name}: {chosen}", *lines])
 
     def __repr__(self) -> str:
         return f"<kernel {self.name}: {', '.join(i.name for i in reversed(self.implementations))}>"
