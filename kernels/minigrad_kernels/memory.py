@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import mmap
+import os
 import threading
 from collections import defaultdict
 from typing import Any
@@ -22,7 +23,9 @@ SMALLEST = 1 << 18
 """Bytes from which blocks are kept: below, the C library keeps memory itself."""
 
 _GRANULE = 1 << 16
-_ALIGNMENT = 64
+
+# A forked child must not write into its parent's arrays, which the default, shared memory, is.
+_OPTIONS = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if os.name == "posix" else {}
 
 _free: defaultdict[int, list[mmap.mmap]] = defaultdict(list)
 _lock = threading.RLock()  # entered again if the collector frees a block while it is held
@@ -39,7 +42,11 @@ class _Block(np.ndarray[Any, np.dtype[Any]]):
 
 
 def empty(shape: int | tuple[int, ...], dtype: Any) -> Array:
-    """A new C-contiguous NumPy array, not filled, as `numpy.empty`; aligned to 64 bytes."""
+    """A new C-contiguous NumPy array, not filled, as `numpy.empty`.
+
+    Raises:
+        MemoryError: if there is not enough memory.
+    """
     dtype = np.dtype(dtype)
     size = (shape if isinstance(shape, int) else math.prod(shape)) * dtype.itemsize
     if size < SMALLEST:
@@ -53,13 +60,26 @@ def _mapping(size: int) -> mmap.mmap:
     """A kept mapping of that size, or a new one."""
     global _kept, _used, _most
     with _lock:
+        mapping = _free[size].pop() if _free[size] else None
+        if mapping is not None:
+            _kept -= size
+        else:
+            _trim(max(_most, _used + size) - _used - size)
+            try:
+                mapping = _new(size)
+            except MemoryError:
+                _trim(0)
+                mapping = _new(size)
         _used += size
         _most = max(_most, _used)
-        if _free[size]:
-            _kept -= size
-            return _free[size].pop()
-        _trim(_most - _used)
-    mapping = mmap.mmap(-1, size)
+    return mapping
+
+
+def _new(size: int) -> mmap.mmap:
+    try:
+        mapping = mmap.mmap(-1, size, **_OPTIONS)
+    except (OSError, OverflowError) as error:
+        raise MemoryError(f"cannot allocate {size} bytes: {error}") from error
     if hasattr(mmap, "MADV_HUGEPAGE"):
         mapping.madvise(mmap.MADV_HUGEPAGE)
     return mapping
@@ -94,3 +114,13 @@ def release() -> None:
     """Return all memory that is kept to the operating system."""
     with _lock:
         _trim(0)
+
+
+def _after_fork() -> None:
+    """In a child process: another thread of the parent may have held the lock."""
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
