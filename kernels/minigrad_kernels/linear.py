@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from .arrays import Array, deliver
+from .layout import plain
 from .registry import Arguments, Cost, arguments, kernel
 
 
@@ -44,3 +46,14 @@ def linear(x: Array, w: Array, b: Array | None, *, out: Array | None = None) -> 
     if b is not None:
         y += b
     return deliver(y.reshape(*x.shape[:-1], w.shape[0]), out)
+
+
+def _accepts(x: Array, w: Array, b: Array | None, **_: Any) -> bool:
+    return x.ndim > 0 and (plain(x, w) if b is None else b.ndim == 1 and plain(x, w, b))
+
+
+@linear.on("numba", accepts=_accepts)
+def _linear_numba() -> Any:
+    from .cpu.linear import linear
+
+    return linear

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from .arrays import Array, array_module
+from .layout import plain
 from .registry import Arguments, Cost, arguments, kernel
 
 
@@ -55,3 +57,14 @@ def matmul(a: Array, b: Array, *, out: Array | None = None) -> Array:
     A vector stands for one row of `a`, one column of `b`, and leaves no dimension in the result.
     """
     return a @ b if out is None else array_module(a).matmul(a, b, out=out)
+
+
+def _accepts(a: Array, b: Array, **_: Any) -> bool:
+    return a.ndim > 0 and b.ndim > 0 and plain(a, b)
+
+
+@matmul.on("numba", accepts=_accepts)
+def _matmul_numba() -> Any:
+    from .cpu.matmul import matmul
+
+    return matmul

@@ -125,6 +125,54 @@ class _Emitter:
             self.store(self.builder.select(relu, clipped, total), self.at(c[i], j * self.lanes))
 
 
+@intrinsic
+def _transpose_square(typing_context, a, a_at, a_row, c, c_at, c_row):
+    """c[j, i] = a[i, j] for a square of as many rows and columns as a vector has lanes."""
+    index = types.intp
+    signature = types.void(a, index, index, c, index, index)
+
+    def emit(context, builder, signature, values):
+        a, a_at, a_row, c, c_at, c_row = values
+        code = _Emitter(builder, context.get_value_type(signature.args[0].dtype), 1)
+        a = code.at(_pointer(context, builder, signature.args[0], a), a_at)
+        c = code.at(_pointer(context, builder, signature.args[3], c), c_at)
+        lanes, half = code.lanes, code.lanes // 2
+        # A riffle of two rows takes their elements in turn. Riffling row i with row i + half, for
+        # all i, as often as it takes to halve `lanes` down to 1, transposes the square.
+        low = [n // 2 + (n % 2) * lanes for n in range(lanes)]
+        masks = [
+            ir.Constant(ir.VectorType(ir.IntType(32), lanes), [n + shift for n in low])
+            for shift in (0, half)
+        ]
+        rows = [
+            code.load(code.at(a, builder.mul(a_row, ir.Constant(a_row.type, i))))
+            for i in range(lanes)
+        ]
+        for _ in range(lanes.bit_length() - 1):
+            rows = [
+                builder.shuffle_vector(rows[n // 2], rows[n // 2 + half], masks[n % 2])
+                for n in range(lanes)
+            ]
+        for i in range(lanes):
+            code.store(rows[i], code.at(c, builder.mul(c_row, ir.Constant(c_row.type, i))))
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@numba.njit
+def transpose(a, a_at, a_row, rows, columns, c, c_at, c_row):
+    """c[c_at + j * c_row + i] = a[a_at + i * a_row + j] for i < rows and j < columns."""
+    lanes = _VECTOR_BYTES // c.itemsize
+    whole_rows, whole_columns = rows - rows % lanes, columns - columns % lanes
+    for i in range(0, whole_rows, lanes):
+        for j in range(0, whole_columns, lanes):
+            _transpose_square(a, a_at + i * a_row + j, a_row, c, c_at + j * c_row + i, c_row)
+    for i in range(rows):
+        for j in range(whole_columns if i < whole_rows else 0, columns):
+            c[c_at + j * c_row + i] = a[a_at + i * a_row + j]
+
+
 _ARGUMENTS = [
     *("vectors", "a", "a_at", "a_rows", "a_row", "a_step", "segments", "first", "last", "depth"),
     *("b", "b_at", "b_step", "c", "c_rows", "c_row", "c_at", "rows"),
@@ -194,7 +242,7 @@ def _multiply(
 _LANES_4 = _VECTOR_BYTES // 4
 
 
-@numba.njit
+@numba.njit(forceinline=True)
 def multiply(
     a, a_at, a_rows, a_row, a_step, segments, first, last, depth,
     b, b_at, b_step, c, c_rows, c_row, c_at, rows, columns, begin, start, start_at, relu,
@@ -238,7 +286,7 @@ def multiply(
             flat[c_at + c_rows[c_row + i] + j] = whole[i * width + j]
 
 
-@numba.njit
+@numba.njit(forceinline=True)
 def _dispatch(
     used, a, a_at, a_rows, a_row, a_step, segments, first, last, depth,
     b, b_at, b_step, c, c_rows, c_row, c_at, rows, begin, start, start_at, relu,

@@ -1,0 +1,248 @@
+"""Matrix products on the CPU: blocks of b are packed into the cache, and tiles do the rest.
+
+A task computes a panel of columns for a block of rows. It walks along the sum in blocks; of each it
+copies the rows of `b` that the panel needs side by side ("packing"), and every tile of the block of
+rows then reads them from the cache. `a` is read where it lies.
+"""
+
+from __future__ import annotations
+
+
+import math
+from typing import Any
+
+import numba
+import numpy as np
+from numba import prange
+
+from ..arrays import Array, deliver
+from ..layout import REALS
+from ..memory import empty
+from .compiled import compiled
+from .tile import ADD, PANEL_BYTES, ROWS, START, ZERO, multiply, transpose
+
+DEPTH = 256
+"""Terms of the sum in a block: with a panel, 64 KiB, which stay in the L2 cache."""
+
+SMALL = 1 << 17
+"""Multiply-adds up to which one thread does it: 1 to 2 µs of work."""
+
+FEW_ROWS = 4
+"""Rows up to which a product with a transposed matrix is so many dot products: tiles would mostly
+compute what nobody asked for, and packing would take longer than the product."""
+
+
+@numba.njit
+def pack(b, at, row, column, depth, columns, width, packed):
+    """Copy b[at + k * row + j * column] to packed[k * width + j]; beyond `columns` lie zeros."""
+    if columns < width:
+        packed[: depth * width] = 0
+    if column == 1:
+        for k in range(depth):
+            start = at + k * row
+            source = b[start : start + columns]
+            target = packed[k * width : k * width + columns]
+            for j in range(source.size):
+                target[j] = source[j]
+    elif row == 1:
+        transpose(b, at, column, columns, depth, packed, 0, width)
+    else:
+        for k in range(depth):
+            for j in range(columns):
+                packed[k * width + j] = b[at + k * row + j * column]
+
+
+@compiled
+def _product(a, a_batch, a_row, a_column, b, b_batch, b_row, b_column, bias, relu,
+             c, batches, rows, columns, depth, block, transposed):  # fmt: skip
+    """c (batches, rows, columns), or transposed (batches, columns, rows), for rows in blocks.
+
+    `bias` has no elements, or one for each column, or, if transposed, for each row.
+    """
+    panel = PANEL_BYTES // c.itemsize
+    panels = (columns + panel - 1) // panel
+    row_blocks = (rows + block - 1) // block
+    a_rows = np.arange(rows) * a_row
+    stride = panel if transposed else columns
+    c_rows = np.arange(rows if not transposed else block) * stride
+    segments = np.zeros(1, np.intp)
+    for task in prange(batches * panels * row_blocks):
+        place, row_block = divmod(np.intp(task), row_blocks)
+        batch, panel_number = divmod(place, panels)
+        j0, i0 = panel_number * panel, row_block * block
+        width, height = min(panel, columns - j0), min(block, rows - i0)
+        packed = np.empty(min(DEPTH, depth) * panel, c.dtype)
+        if transposed:
+            target = np.empty(height * panel, c.dtype)
+            c_at, c_row = 0, 0
+        else:
+            target = c
+            c_at, c_row = batch * rows * columns + j0, i0
+        begin = START if bias.size and not transposed else ZERO
+        for k0 in range(0, max(depth, 1), DEPTH):
+            part = min(DEPTH, depth - k0)
+            b_at = batch * b_batch + k0 * b_row + j0 * b_column
+            in_place = b_column == 1 and width == panel and height <= ROWS
+            if not in_place:
+                pack(b, b_at, b_row, b_column, part, width, panel, packed)
+            last = k0 + DEPTH >= depth
+            for i in range(0, height, ROWS):
+                multiply(
+                    a, batch * a_batch + k0 * a_column, a_rows, i0 + i, a_column,
+                    segments, 0, 1, part,
+                    b if in_place else packed, b_at if in_place else 0,
+                    b_row if in_place else panel,
+                    target, c_rows, c_row + i, c_at, min(ROWS, height - i), width,
+                    begin if k0 == 0 else ADD, bias, j0, relu and last and not transposed,
+                )  # fmt: skip
+        if transposed:
+            for j in range(width):
+                start = (batch * columns + j0 + j) * rows + i0
+                out = c[start : start + height]
+                for i in range(height):
+                    value = target[i * panel + j]
+                    if bias.size:
+                        value += bias[i0 + i]
+                    out[i] = c.dtype.type(0) if relu and value <= 0 else value
+
+
+@compiled(fastmath={"reassoc", "contract", "nsz"})
+def _dots(x, w, bias, relu, y, rows, columns, depth):
+    """y[i, j]: the dot product of row i of x and row j of w, plus bias[j], if there are any."""
+    step = max(1, 16384 // max(1, depth * rows))
+    for task in prange((columns + step - 1) // step):
+        for j in range(np.intp(task) * step, min((np.intp(task) + 1) * step, columns)):
+            wj = w[j * depth : (j + 1) * depth]
+            for i in range(rows):
+                xi = x[i * depth : (i + 1) * depth]
+                total = x.dtype.type(0)
+                for k in range(xi.size):
+                    total += xi[k] * wj[k]
+                if bias.size:
+                    total += bias[j]
+                y[i * columns + j] = x.dtype.type(0) if relu and total <= 0 else total
+
+
+@compiled
+def _axpys(a, a_row, a_column, b, c, rows, columns, depth):
+    """c[i] = sum over k of a[i, k] * b[k], rows of b and c being contiguous."""
+    span = 4096
+    spans = (columns + span - 1) // span
+    step = max(1, 4 * span // max(1, min(span, columns) * depth))
+    row_blocks = (rows + step - 1) // step
+    for task in prange(row_blocks * spans):
+        row_block, part = divmod(np.intp(task), spans)
+        start, stop = part * span, min((part + 1) * span, columns)
+        for i in range(row_block * step, min((row_block + 1) * step, rows)):
+            ci = c[i * columns + start : i * columns + stop]
+            ci[:] = 0
+            for k in range(depth):
+                number = a[i * a_row + k * a_column]
+                bk = b[k * columns + start : k * columns + stop]
+                for j in range(ci.size):
+                    ci[j] += number * bk[j]
+
+
+def _strides(x: Array) -> tuple[Array, int, int]:
+    """A matrix's memory and the strides of its rows and columns, in elements; copied if it has gaps."""
+    if x.flags.c_contiguous:
+        return x.reshape(-1), x.shape[1], 1
+    if x.flags.f_contiguous:
+        return x.T.reshape(-1), 1, x.shape[0]
+    return np.ascontiguousarray(x).reshape(-1), x.shape[1], 1
+
+
+def _none(dtype: Any) -> Array:
+    return np.empty(0, dtype)
+
+
+NO_BIAS = {dtype: _none(dtype) for dtype in REALS}
+
+
+def product(a: Array, b: Array, bias: Array | None = None, relu: bool = False) -> Array:
+    """a (M, K) @ b (K, N) + bias (N,), negative numbers to 0 if `relu`; C-contiguous.
+
+    Of a and b, the one with fewer elements is packed, the other read where it lies: of c = a @ b the
+    transpose is b.T @ a.T.
+    """
+    (rows, depth), columns = a.shape, b.shape[1]
+    c = empty((rows, columns), a.dtype)
+    start = NO_BIAS[a.dtype] if bias is None else bias
+    a_memory, a_row, a_column = _strides(a)
+    b_memory, b_row, b_column = _strides(b)
+    work = rows * columns * depth
+    if rows <= FEW_ROWS and b_row == 1 and a_column == 1:
+        run = _dots.serial if work <= SMALL else _dots.parallel
+        run(a_memory, b_memory, start, relu, c.reshape(-1), rows, columns, depth)
+        return c
+    if (rows <= FEW_ROWS or depth <= FEW_ROWS) and b_column == 1 and bias is None and not relu:
+        run = _axpys.serial if work <= SMALL else _axpys.parallel
+        run(a_memory, a_row, a_column, b_memory, c.reshape(-1), rows, columns, depth)
+        return c
+    run = _product.serial if work <= SMALL else _product.parallel
+    swapped = b_row == 1 and a.size < b.size and rows <= columns
+    if swapped:
+        run(
+            b_memory, 0, b_column, b_row, a_memory, 0, a_column, a_row, start, relu,
+            c.reshape(-1), 1, columns, rows, depth, _block(columns, rows, work), True,
+        )  # fmt: skip
+    else:
+        run(
+            a_memory, 0, a_row, a_column, b_memory, 0, b_row, b_column, start, relu,
+            c.reshape(-1), 1, rows, columns, depth, _block(rows, columns, work), False,
+        )  # fmt: skip
+    return c
+
+
+def _block(rows: int, columns: int, work: int) -> int:
+    """How many rows a task computes: many, but so that there are tasks enough for all threads."""
+    panels = -(-columns * 4 // PANEL_BYTES)
+    if work <= SMALL:
+        return -(-rows // ROWS) * ROWS
+    blocks = max(1, -(-8 // panels))
+    block = -(-rows // blocks)
+    return min(max(96, -(-block // ROWS) * ROWS), 480)
+
+
+def matmul(a: Array, b: Array, *, out: Array | None = None) -> Array:
+    """a (..., M, K) @ b (..., K, N), leading dimensions broadcast; vectors as in the definition."""
+    left = a if a.ndim > 1 else a.reshape(1, -1)
+    right = b if b.ndim > 1 else b.reshape(-1, 1)
+    if left.shape[-1] != right.shape[-2]:
+        raise ValueError(f"matmul: {a.shape} times {b.shape}: the inner dimensions differ")
+    if right.ndim == 2:  # one matrix for all: their rows make one matrix, too
+        rows = left if left.ndim == 2 else left.reshape(-1, left.shape[-1])
+        y = product(rows, right).reshape(*left.shape[:-1], right.shape[-1])
+    else:
+        y = _batched(left, right)
+    if a.ndim == 1:
+        y = y[..., 0, :]
+    return deliver(y if b.ndim > 1 else y[..., 0], out)
+
+
+def _batched(a: Array, b: Array) -> Array:
+    """A product of every pair of matrices."""
+    batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    count = math.prod(batch)
+    (rows, depth), columns = a.shape[-2:], b.shape[-1]
+    c = empty((*batch, rows, columns), a.dtype)
+    work = count * rows * columns * depth
+    run = _product.serial if work <= SMALL else _product.parallel
+    run(
+        *_batch_strides(a, batch), *_batch_strides(b, batch), NO_BIAS[a.dtype], False,
+        c.reshape(-1), count, rows, columns, depth, _block(rows, columns, 0), False,
+    )  # fmt: skip
+    return c
+
+
+def _batch_strides(x: Array, batch: tuple[int, ...]) -> tuple[Array, int, int, int]:
+    """The memory of matrices, and the strides from one to the next, of their rows and columns."""
+    if x.ndim == 2:
+        return _strides(x)[0], 0, *_strides(x)[1:]
+    if x.shape[:-2] != batch:
+        x = np.broadcast_to(x, (*batch, *x.shape[-2:]))
+    rows, columns = x.shape[-2:]
+    turned = x.swapaxes(-1, -2)
+    if turned.flags.c_contiguous and not x.flags.c_contiguous:
+        return turned.reshape(-1), rows * columns, 1, rows
+    return np.ascontiguousarray(x).reshape(-1), rows * columns, columns, 1
