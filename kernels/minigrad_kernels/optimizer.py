@@ -13,9 +13,13 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array, array_module
+from .layout import plain
 from .registry import Arguments, Cost, arguments, kernel
 
 PIECE = 1 << 15  # elements worked on at once: with all temporaries they stay in the L2 cache
+
+FEW = 256
+"""Elements up to which NumPy's dozen passes take no longer than a call of compiled code."""
 
 
 def _pieces(arrays: list[Array]) -> Iterator[list[Array]]:
@@ -55,6 +59,17 @@ def _layouts(rng: np.random.Generator, arrays: int) -> Iterator[np.ndarray]:
     yield rng.uniform(size=(arrays, 9)).astype("f4")
     yield np.zeros((arrays, 0, 2), "f4")
     yield rng.uniform(size=(arrays,))[:, None][..., 0]
+
+
+def _accepts(p: Array, *arrays: Array | None, **options: Any) -> bool:
+    """Whether compiled code can compute it: one shape, and one type, also that of `out`."""
+    out = options["out"] if options.get("out") is not None else ()
+    others = [x for x in (*arrays, *(out if isinstance(out, tuple) else (out,))) if x is not None]
+    return plain(p, *others) and all(x.shape == p.shape for x in arrays if x is not None)
+
+
+def _worth(p: Array, *_: Array | None, **__: Any) -> bool:
+    return p.size > FEW
 
 
 def sgd_samples(rng: np.random.Generator) -> Iterator[Arguments]:
@@ -118,6 +133,13 @@ def sgd_step(
             d = d + momentum * new if nesterov else new
         xp.subtract(p_, lr * d, out=new_p)
     return _result(outputs)
+
+
+@sgd_step.on("numba", accepts=_accepts, worth=_worth)
+def _sgd_step_numba() -> Any:
+    from .cpu.optimizer import sgd_step
+
+    return sgd_step
 
 
 def adam_samples(rng: np.random.Generator) -> Iterator[Arguments]:
@@ -204,3 +226,10 @@ def adam_step(
             p_ = new_p
         xp.subtract(p_, t, out=new_p)
     return _result(outputs)
+
+
+@adam_step.on("numba", accepts=_accepts, worth=_worth)
+def _adam_step_numba() -> Any:
+    from .cpu.optimizer import adam_step
+
+    return adam_step

@@ -1,0 +1,196 @@
+"""Steps of optimizers on the CPU: one pass over memory, in place where `out` is the inputs.
+
+The formulas, the order of their operations and the rounding of their constants are those of the
+references, so that the results are the same to the last bit, however the arrays are cut in pieces.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numba
+import numpy as np
+from numba import prange
+
+from ..arrays import Array
+from ..layout import dense, empty_like, flat, like
+from .compiled import CHUNK, Compiled, chunks, compiled, span
+
+
+@numba.njit
+def _direction(g, p, sign, decay):
+    """The gradient, turned around to maximize, with the L2 penalty's."""
+    d = g * sign
+    penalized = d + decay * p
+    return d if decay == 0 else penalized  # 0 * p would spread NaN and infinity
+
+
+@compiled
+def _descend(p, g, lr, decay, sign):
+    real = p.dtype.type
+    lr_, decay_, sign_ = real(lr), real(decay), real(sign)
+    for chunk in prange(chunks(p.size)):
+        part = span(chunk, p.size)
+        p_, g_ = p[part], g[part]
+        for i in range(p_.size):
+            pi = p_[i]
+            p_[i] = pi - lr_ * _direction(g_[i], pi, sign_, decay_)
+
+
+@compiled
+def _momentum(p, g, b, lr, momentum, dampening, decay, nesterov, sign):
+    real = p.dtype.type
+    lr_, decay_, sign_ = real(lr), real(decay), real(sign)
+    kept, taken = real(momentum), real(1 - dampening)
+    for chunk in prange(chunks(p.size)):
+        part = span(chunk, p.size)
+        p_, g_, b_ = p[part], g[part], b[part]
+        for i in range(p_.size):
+            pi, bi = p_[i], b_[i]
+            d = _direction(g_[i], pi, sign_, decay_)
+            bi = kept * bi + taken * d
+            ahead = d + kept * bi
+            b_[i] = bi
+            p_[i] = pi - lr_ * (ahead if nesterov else bi)
+
+
+@numba.njit
+def _moments(d, m, v, kept1, taken1, kept2, taken2):
+    """The running means of the gradient and of its square."""
+    return m * kept1 + d * taken1, v * kept2 + d * d * taken2
+
+
+@compiled
+def _adam(p, g, m, v, rate, correction, beta1, beta2, eps, decay, shrink, sign):
+    real = p.dtype.type
+    rate_, correction_, eps_ = real(rate), real(correction), real(eps)
+    kept1, taken1, kept2, taken2 = real(beta1), real(1 - beta1), real(beta2), real(1 - beta2)
+    decay_, shrink_, sign_ = real(decay), real(shrink), real(sign)
+    for chunk in prange(chunks(p.size)):
+        part = span(chunk, p.size)
+        p_, g_, m_, v_ = p[part], g[part], m[part], v[part]
+        for i in range(p_.size):
+            pi, mi, vi = p_[i], m_[i], v_[i]
+            d = _direction(g_[i], pi, sign_, decay_)
+            mi, vi = _moments(d, mi, vi, kept1, taken1, kept2, taken2)
+            m_[i] = mi
+            v_[i] = vi
+            p_[i] = pi * shrink_ - mi / (math.sqrt(vi) / correction_ + eps_) * rate_
+
+
+@compiled
+def _amsgrad(p, g, m, v, largest, rate, correction, beta1, beta2, eps, decay, shrink, sign):
+    real = p.dtype.type
+    rate_, correction_, eps_ = real(rate), real(correction), real(eps)
+    kept1, taken1, kept2, taken2 = real(beta1), real(1 - beta1), real(beta2), real(1 - beta2)
+    decay_, shrink_, sign_ = real(decay), real(shrink), real(sign)
+    for chunk in prange(chunks(p.size)):
+        part = span(chunk, p.size)
+        p_, g_, m_, v_, l_ = p[part], g[part], m[part], v[part], largest[part]
+        for i in range(p_.size):
+            pi, mi, vi, li = p_[i], m_[i], v_[i], l_[i]
+            d = _direction(g_[i], pi, sign_, decay_)
+            mi, vi = _moments(d, mi, vi, kept1, taken1, kept2, taken2)
+            li = vi if vi > li or vi != vi else li  # NaN stays, as with numpy.maximum
+            m_[i] = mi
+            v_[i] = vi
+            l_[i] = li
+            p_[i] = pi * shrink_ - mi / (math.sqrt(li) / correction_ + eps_) * rate_
+
+
+def sgd_step(
+    p: Array,
+    g: Array,
+    buffer: Array | None = None,
+    *,
+    lr: float,
+    momentum: float,
+    dampening: float,
+    weight_decay: float,
+    nesterov: bool,
+    maximize: bool,
+    out: Any = None,
+) -> Any:
+    """Gradient descent, with momentum where a buffer is given. Returns p, or (p, buffer)."""
+    sign = -1.0 if maximize else 1.0
+    if buffer is None:
+        outputs = (out,) if out is None or isinstance(out, np.ndarray) else out
+        return _update(_descend, (p,), g, outputs, lr, weight_decay, sign)[0]
+    rates = (lr, momentum, dampening, weight_decay, nesterov, sign)
+    return _update(_momentum, (p, buffer), g, out or (None, None), *rates)
+
+
+def adam_step(
+    p: Array,
+    g: Array,
+    m: Array,
+    v: Array,
+    largest: Array | None = None,
+    *,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+    maximize: bool,
+    step: int,
+    out: Any = None,
+) -> Any:
+    """Adam, AdamW where `decoupled`, AMSGrad with `largest`. Returns (p, m, v[, largest])."""
+    rates = (
+        lr / (1 - beta1**step),
+        math.sqrt(1 - beta2**step),
+        beta1,
+        beta2,
+        eps,
+        0.0 if decoupled else weight_decay,
+        1 - lr * weight_decay if decoupled else 1.0,
+        -1.0 if maximize else 1.0,
+    )
+    if largest is None:
+        return _update(_adam, (p, m, v), g, out or (None,) * 3, *rates)
+    return _update(_amsgrad, (p, m, v, largest), g, out or (None,) * 4, *rates)
+
+
+def _update(
+    function: Compiled, old: tuple[Array, ...], g: Array, out: tuple[Any, ...], *rates: Any
+) -> tuple[Array, ...]:
+    """`function`, which overwrites the parameter and the state, on these or on copies of them."""
+    for y in out:
+        if y is not None and (y.shape != g.shape or not y.flags.writeable):
+            raise ValueError(
+                f"out has shape {y.shape}, the parameter {g.shape}"
+                if y.shape != g.shape
+                else "out is read-only"
+            )
+    model = old[0]
+    if all(y is x for x, y in zip(old, out, strict=True)) and _apart(model, g, old):
+        new = old
+    else:
+        model = dense(model)
+        g = like(g, model)
+        new = tuple(empty_like(model) for _ in old)
+        for y, x in zip(new, old, strict=True):
+            np.copyto(y, x)
+    arrays = [flat(x) for x in (new[0], g, *new[1:])]
+    run = function.serial if model.size <= CHUNK else function.parallel
+    run(*arrays, *rates)
+    if new is old:
+        return old
+    for y, x in zip(out, new, strict=True):
+        if y is not None:
+            np.copyto(y, x)
+    return tuple(x if y is None else y for x, y in zip(new, out, strict=True))
+
+
+def _apart(model: Array, g: Array, old: tuple[Array, ...]) -> bool:
+    """Whether all lie in memory in one order, without gaps, and no two at one place."""
+    arrays = (g, *old)
+    if not model.flags.c_contiguous and flat(model) is None:
+        return False
+    if any(x.strides != model.strides for x in arrays):
+        return False
+    return not any(np.may_share_memory(a, b) for a, b in itertools.combinations(arrays, 2))
