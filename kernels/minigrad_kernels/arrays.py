@@ -41,20 +41,35 @@ def deliver(result: Array, out: Array | None) -> Array:
     """`result` itself, or `out`, if it was given, after `result` was copied there.
 
     Raises:
-        ValueError: if `out` has another shape.
+        ValueError: if `out` has another shape, or is read-only.
     """
     if out is None:
         return result
-    if out.shape != result.shape:
-        raise ValueError(f"out has shape {out.shape}, the result {result.shape}")
+    _check(result, out)
     array_module(out).copyto(out, result)
     return out
 
 
 def deliver_all(results: Arrays, out: Arrays | None) -> Arrays:
-    """`deliver` for several results."""
+    """`deliver` for several results: if one cannot be delivered, none is.
+
+    Raises:
+        ValueError: if `out` has another number of arrays; as `deliver`.
+    """
     if out is None:
         return results
+    if len(out) != len(results):
+        raise ValueError(f"out has {len(out)} arrays, there are {len(results)} results")
     for result, place in zip(results, out, strict=True):
-        deliver(result, place)
+        _check(result, place)
+    for result, place in zip(results, out, strict=True):
+        array_module(place).copyto(place, result)
     return out
+
+
+def _check(result: Array, out: Array) -> None:
+    """Raise the error that writing `result` into `out` would."""
+    if out.shape != result.shape:
+        raise ValueError(f"out has shape {out.shape}, the result {result.shape}")
+    if not getattr(out.flags, "writeable", True):  # CuPy's arrays always are
+        raise ValueError("out is read-only")
