@@ -64,15 +64,12 @@ def info() -> Iterator[str]:
     for name, available, words in machine.backends():
         yield f"  {'yes' if available else 'no':<5}{name:<13}{words}"
     yield ""
-    kernels = machine.implementations()
-    yield f"kernels ({len(kernels)})"
-    width = max((len(name) for name, _ in kernels), default=0)
-    for name, by_backend in kernels:
-        where = ", ".join(
-            backend if names == [backend] else f"{backend} ({', '.join(names)})"
-            for backend, names in by_backend.items()
-        )
-        yield f"  {name:<{width}}  {where}"
+    choices = machine.choices()
+    yield f"kernels ({len(choices)}), what runs for calls as networks make them"
+    width = max((len(c.kernel) for c in choices), default=0)
+    wide = max((len(c.size) for c in choices), default=0)
+    for c in choices:
+        yield f"  {c.kernel:<{width}}  {c.size:<{wide}}  {c.runs:<10} {c.why}".rstrip()
 
 
 def run_demo(options: argparse.Namespace) -> int:

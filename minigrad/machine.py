@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from minigrad_kernels import BACKENDS, KERNELS, Backend
+from minigrad_kernels import BACKENDS, KERNELS, Backend, threads as kernel_threads
+from minigrad_kernels.workloads import Blank, Workload, workloads
 
 from . import __version__
 
@@ -64,6 +66,21 @@ def cupy() -> str | None:
     return next(filter(None, map(installed, names)), None)
 
 
+def caches() -> dict[int, int]:
+    """Bytes of the processor's data caches by level; empty where the system does not say."""
+    found = {}
+    for folder in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
+        try:
+            kind, level, size = (
+                (folder / name).read_text().strip() for name in ("type", "level", "size")
+            )
+            if kind != "Instruction":
+                found[int(level)] = int(size.removesuffix("K")) * 1024
+        except (OSError, ValueError):  # not told, or in other words
+            continue
+    return dict(sorted(found.items()))
+
+
 def blas() -> str:
     """The linear algebra library that NumPy was built with."""
     built = _numpy_config("Build Dependencies").get("blas", {})
@@ -100,6 +117,7 @@ def describe(packages: tuple[str, ...] = ()) -> dict[str, Any]:
         "vector_instructions": vector_instructions(),
         "cores": cores(),
         "memory_bytes": memory(),
+        "cache_bytes": {f"L{level}": size for level, size in caches().items()},
         "system": platform.platform(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "versions": {p: v for p in wanted if (v := installed(p))},
@@ -121,15 +139,59 @@ def _described(backend: Backend) -> str:
     return f"{backend.description}; {count or 'no'} kernels"
 
 
-def implementations() -> list[tuple[str, dict[str, list[str]]]]:
-    """Each kernel and the names of its implementations on each backend, slowest first."""
-    found = []
-    for name in sorted(KERNELS):
-        by_backend: dict[str, list[str]] = {}
-        for i in reversed(KERNELS[name].implementations):
-            by_backend.setdefault(i.backend, []).append(i.name)
-        found.append((name, by_backend))
-    return found
+@dataclass(frozen=True)
+class Choice:
+    """What runs when a kernel is called as networks call it.
+
+    Attributes:
+        kernel: its name.
+        size: the shapes of the call.
+        runs: the implementation, as `minigrad_kernels.use` names it.
+        why: what each implementation says that is usable here; or that there is none for Numba.
+    """
+
+    kernel: str
+    size: str
+    runs: str
+    why: str
+
+
+def choices() -> list[Choice]:
+    """For each kernel what runs here, and why, for the first call that `workloads` has of it.
+
+    Nothing is computed or compiled: the implementations are only asked.
+    """
+    first: dict[str, Workload] = {}
+    for work in workloads(Blank()):
+        first.setdefault(work.kernel, work)
+    return [_choice(first[name]) for name in sorted(first)]
+
+
+def _choice(work: Workload) -> Choice:
+    reasons = KERNELS[work.kernel].reasons(*work.call.args, **work.call.options)
+    runs = next(i.label for i, why in reasons if why == "runs")
+    said = [
+        f"{i.label} {'accepts this and is worth it' if why == 'runs' else why}"
+        for i, why in reasons
+        if i.backend != "reference" and (BACKENDS[i.backend].available or i.backend == "numba")
+    ]
+    if not any(i.backend == "numba" for i, _ in reasons):
+        said.append("no numba implementation")
+    return Choice(work.kernel, work.size, runs, "; ".join(said))
+
+
+def pool() -> list[tuple[str, str]]:
+    """How the compiled kernels of the CPU run, as labels and words: their threads, their cache."""
+    if not BACKENDS["numba"].available:
+        return []
+    from minigrad_kernels.cpu.cache import cache_directory
+
+    try:
+        where = str(cache_directory())
+    except RuntimeError as error:  # there is no home directory
+        where = f"none: {error}"
+    threads = f"{kernel_threads.get_num_threads()}, Numba's pool ({kernel_threads.layer()})"
+    return [("threads", threads), ("compiled", where)]
 
 
 def summary() -> list[tuple[str, str]]:
@@ -149,7 +211,8 @@ def summary() -> list[tuple[str, str]]:
         ("blas", about["blas"]),
     ]
     if pools:
-        lines.append(("threads", ", ".join(pools)))
+        lines.append(("libraries'", ", ".join(pools) + " threads"))
+    lines += pool()
     if BACKENDS["cuda"].available:
         lines.append(("gpu", gpu()))
     return lines

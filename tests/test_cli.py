@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -21,6 +22,59 @@ def test_info(capsys):
     assert shown.startswith(f"minigrad    {minigrad.__version__}\n")
     for word in (*BACKENDS, *KERNELS, "numpy", "scipy", "numba", "cores", "blas"):
         assert word in shown
+
+
+def test_info_tells_what_each_kernel_runs_and_why(capsys):
+    cli.main(["info"])
+    lines = capsys.readouterr().out.splitlines()
+    begin = next(i for i, line in enumerate(lines) if line.startswith("kernels ("))
+    told = {line.split()[0]: line for line in lines[begin + 1 :]}
+    assert set(told) == set(KERNELS)
+    assert "64x64x32x32" in told["relu"]
+    assert told["relu"].endswith("numba      numba accepts this and is worth it")
+
+
+def test_a_kernel_without_numba_and_one_that_refuses(monkeypatch):
+    k = KERNELS["relu"]
+    (compiled,) = [i for i in k.implementations if i.backend == "numba"]
+    refuses = dataclasses.replace(compiled, accepts=lambda *_, **__: False)
+    for implementations, words in (
+        ([refuses, k.implementations[-1]], "numba does not accept these arguments"),
+        ([k.implementations[-1]], "no numba implementation"),
+    ):
+        monkeypatch.setattr(k, "implementations", implementations)
+        (choice,) = [c for c in machine.choices() if c.kernel == "relu"]
+        assert (choice.runs, choice.why) == ("reference", words)
+
+
+def test_info_compiles_nothing(tmp_path):
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+        "MINIGRAD_CACHE_DIR": str(tmp_path / "new"),
+    }
+    code = (
+        "import numba.core.event as event\n"
+        "from minigrad import cli\n"
+        "with event.install_recorder('numba:compile') as seen:\n"
+        "    cli.main(['info'])\n"
+        "print(len(seen.buffer), 'compiled')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
+    assert done.stdout.splitlines()[-1] == "0 compiled"
+    assert f"compiled    {tmp_path / 'new'}" in done.stdout
+
+
+def test_without_numba_there_is_no_pool(monkeypatch):
+    monkeypatch.setitem(BACKENDS["numba"].__dict__, "reason", "gone")
+    assert machine.pool() == []
+
+
+def test_caches_grow_with_their_level():
+    sizes = list(machine.caches().values())
+    assert sizes == sorted(sizes) and all(size > 0 for size in sizes)
 
 
 def test_a_backend_that_is_not_here_says_why(capsys):

@@ -50,6 +50,15 @@ def get_num_threads() -> int:
     return _pool_size() if _wanted is None else _wanted
 
 
+def layer() -> str:
+    """What Numba's pool is made with: tbb, omp or workqueue. Starts the pool."""
+    from numba.np.ufunc import parallel
+
+    _start()
+    name: Callable[[], str] = parallel.threading_layer
+    return name()
+
+
 def _pool_size() -> int:
     from numba.core import config
 

@@ -204,7 +204,8 @@ def _rows(draw: Random) -> Drawn:
     for name in ("softmax", "log_softmax"):
         yield name, "512x1000", arguments(x, axis=-1)
         yield f"{name}_gradient", "512x1000", arguments(g, y, axis=-1)
-    x, g, weight, bias = draw.normal(512, 768), draw.normal(512, 768), *draw.normal(2, 768)
+    x, g = draw.normal(512, 768), draw.normal(512, 768)
+    weight, bias = draw.normal(2, 768)
     yield "layer_norm", "512x768", arguments(x, weight, bias, eps=1e-5)
     mean, variance = draw.normal(512), draw.uniform(512) + np.float32(0.5)
     call = arguments(g, x, weight, mean, variance, eps=1e-5)
