@@ -16,7 +16,7 @@ import numpy as np
 
 from .arrays import Array, array_module, deliver
 from .layout import elementwise, large
-from .registry import Arguments, Samples, arguments, kernel, per_element
+from .registry import Arguments, Kernel, Samples, arguments, kernel, per_element
 
 
 def drawn(count: int, *variants: dict[str, Any], scale: float = 3.0) -> Samples:
@@ -34,6 +34,11 @@ def drawn(count: int, *variants: dict[str, Any], scale: float = 3.0) -> Samples:
             yield arguments(*draw(0, 4), **options)
             yield arguments(*draw(dtype="f4"), **options)
             yield arguments(*draw(9, dtype="f4", scale=1e4), **options)
+        options = (*variants, {})[0]
+        yield arguments(*draw(2 * 16384 + 5, dtype="f4"), **options)  # several chunks
+        yield arguments(*(x.transpose(0, 3, 1, 2) for x in draw(2, 3, 4, 5, dtype="f4")), **options)
+        ends = np.array([np.nan, np.inf if count == 1 else 200.0, 0.0, 1.0, -1.0, 30.0], "f4")
+        yield arguments(*(np.roll(ends, i) for i in range(count)), **options)
 
     return samples
 
@@ -47,24 +52,10 @@ def relu(x: Array, *, out: Array | None = None) -> Array:
     return np.maximum(x, 0, out=out)
 
 
-@relu.on("numba", accepts=elementwise, worth=large)
-def _relu_numba() -> Any:
-    from .cpu.activation import relu
-
-    return relu
-
-
 @kernel(samples=drawn(2), cost=per_element(1))
 def relu_gradient(g: Array, y: Array, *, out: Array | None = None) -> Array:
     """`g` where the output y = relu(x) is not 0, else 0: whatever `g` is there, infinite or NaN."""
     return deliver(array_module(y).where(y <= 0, 0, g), out)
-
-
-@relu_gradient.on("numba", accepts=elementwise, worth=large)
-def _relu_gradient_numba() -> Any:
-    from .cpu.activation import relu_gradient
-
-    return relu_gradient
 
 
 @kernel(samples=drawn(1, {"slope": 0.01}, {"slope": -0.5}), cost=per_element(2))
@@ -208,3 +199,22 @@ def _normal_below(xp: ModuleType, x: Array) -> Array:
     else:
         from cupyx.scipy import special  # type: ignore[no-redef,import-untyped,unused-ignore]
     return special.ndtr(x).astype(x.dtype, copy=False)
+
+
+# Compiled: each of them has the same name there
+
+
+def _on_numba(k: Kernel) -> None:
+    @k.on("numba", accepts=elementwise, worth=large)
+    def build() -> Any:
+        from .cpu import activation
+
+        return getattr(activation, k.name)
+
+
+for _kernel in (
+    *(relu, relu_gradient, leaky_relu, leaky_relu_gradient, elu, elu_gradient),
+    *(sigmoid, sigmoid_gradient, tanh, tanh_gradient, silu, silu_gradient),
+    *(softplus, softplus_gradient, gelu, gelu_gradient),
+):
+    _on_numba(_kernel)
