@@ -54,7 +54,8 @@ class Case:
         contenders: ours first, then the peers.
         tolerance: the largest relative difference of results that counts as equal.
         trials: how many runs are compared; more than one where a run depends on the one before.
-        figures: finds further numbers, such as bytes per node.
+        figures: finds further numbers, such as bytes per node, given what one run of ours takes.
+        unit: of what is measured: seconds, or bytes ("B").
         rounds: the fewest rounds, where the usual number would take too long.
     """
 
@@ -62,8 +63,9 @@ class Case:
     contenders: list[Contender]
     tolerance: float = 1e-4
     trials: int = 1
-    figures: Callable[[], dict[str, float]] = dict
+    figures: Callable[[float], dict[str, float]] = lambda ours: {}
     rounds: int | None = None
+    unit: str = "s"
 
 
 @dataclass(frozen=True)
@@ -76,15 +78,21 @@ class Budget:
         batch: the shortest stretch that is timed at once; quicker work is repeated within it.
         limit: no new round starts later than this many seconds after the first, once there are
             `rounds` of them.
+        pause: what passes before another contender's turn, so that the threads of the one before,
+            which stay awake for a while in case there is more work, are asleep.
     """
 
     seconds: float = 1.0
     rounds: int = 11
     batch: float = 0.02
-    limit: float = 30.0
+    limit: float = 15.0
+    pause: float = 0.03
 
 
-QUICK = Budget(seconds=0.05, rounds=3, batch=0.005, limit=2.0)
+QUICK = Budget(seconds=0.05, rounds=3, batch=0.005, limit=2.0, pause=0.0)
+
+LONG = 0.2
+"""Seconds from which a run warms caches and threads up by itself."""
 
 
 @dataclass(frozen=True)
@@ -92,22 +100,28 @@ class Row:
     """One line of the results: our time beside one peer's, or alone.
 
     Attributes:
-        ours_s: the median time of one run of ours, in seconds.
-        peer_s: the same of the peer; None where there is no peer.
-        ratio: `peer_s / ours_s`: above 1 we are faster.
+        ours: the median of one run of ours: seconds, or what `unit` says.
+        peer: whose the other figure is; None where there is none.
+        theirs: the median of one run of the peer.
+        ratio: `theirs / ours`: above 1 we are faster.
         spread: interquartile range over median, of the ratios round by round; of our times where
             there is no peer.
+        contender: whose figure `ours` is.
+        error: why the figure cannot be true.
     """
 
     suite: str
     case: str
-    ours_s: float
+    ours: float
     peer: str | None
-    peer_s: float | None
+    theirs: float | None
     ratio: float | None
     spread: float
     note: str = ""
     figures: dict[str, float] = field(default_factory=dict)
+    unit: str = "s"
+    contender: str = OURS
+    error: str = ""
 
 
 def spread(values: Sequence[float]) -> float:
@@ -163,7 +177,7 @@ def rounds(contenders: Sequence[Contender], budget: Budget) -> list[list[float]]
     In each round every contender works for a batch of runs, in an order that rotates from round to
     round, so that a machine that slows down or speeds up does so for all.
     """
-    repeats = [_repeats(c, budget.batch) for c in contenders]
+    repeats, warm_up = zip(*(_repeats(c, budget.batch) for c in contenders), strict=True)
     times: list[list[float]] = [[] for _ in contenders]
     begin = time.perf_counter()
     done = 0
@@ -173,23 +187,26 @@ def rounds(contenders: Sequence[Contender], budget: Budget) -> list[list[float]]
     ):
         for k in range(len(contenders)):
             i = (k + done) % len(contenders)
-            times[i].append(_timed(contenders[i], repeats[i]) / repeats[i])
+            if len(contenders) > 1:
+                time.sleep(budget.pause)
+            times[i].append(_timed(contenders[i], repeats[i], warm_up[i]) / repeats[i])
         done += 1
     return times
 
 
-def _repeats(contender: Contender, batch: float) -> int:
-    """How many runs fill a batch."""
+def _repeats(contender: Contender, batch: float) -> tuple[int, bool]:
+    """How many runs fill a batch, and whether one that is not timed should come first."""
     if contender.measures_itself:
-        return 1
+        return 1, False
     contender.reset()
     contender.run()
     start = time.perf_counter()
     contender.run()
-    return max(1, round(batch / max(time.perf_counter() - start, 1e-9)))
+    took = time.perf_counter() - start
+    return max(1, round(batch / max(took, 1e-9))), took < LONG
 
 
-def _timed(contender: Contender, repeats: int) -> float:
+def _timed(contender: Contender, repeats: int, warm_up: bool) -> float:
     """The seconds that a batch of runs takes.
 
     One run before it is not timed: it fetches caches and threads back from the contender before.
@@ -198,7 +215,8 @@ def _timed(contender: Contender, repeats: int) -> float:
     if contender.measures_itself:
         return sum(run() for _ in range(repeats))
     contender.reset()
-    run()
+    if warm_up:
+        run()
     gc.collect()  # nobody pays for another's garbage; the collector itself stays on, as for users
     start = time.perf_counter()
     for _ in range(repeats):
@@ -208,22 +226,24 @@ def _timed(contender: Contender, repeats: int) -> float:
 
 def rows(suite: str, case: Case, times: Sequence[Sequence[float]]) -> list[Row]:
     """The rows of one measured case: one for each peer, or one for us alone."""
-    mine = times[0]
-    figures = case.figures()
-    ours_s = statistics.median(mine)
+    mine, us = times[0], case.contenders[0]
+    ours = statistics.median(mine)
+    more = {"figures": case.figures(ours), "unit": case.unit, "contender": us.name}
     if len(times) == 1:
-        note = case.contenders[0].note
-        return [Row(suite, case.name, ours_s, None, None, None, spread(mine), note, figures)]
+        return [Row(suite, case.name, ours, None, None, None, spread(mine), us.note, **more)]
     result = []
-    for peer, theirs in zip(case.contenders[1:], times[1:], strict=True):
-        peer_s = statistics.median(theirs)
-        by_round = [b / a for a, b in zip(mine, theirs, strict=True)]
-        numbers = (ours_s, peer.name, peer_s, peer_s / ours_s, spread(by_round))
-        result.append(Row(suite, case.name, *numbers, peer.note, figures))
+    for peer, others in zip(case.contenders[1:], times[1:], strict=True):
+        theirs = statistics.median(others)
+        by_round = [b / a for a, b in zip(mine, others, strict=True)]
+        numbers = (ours, peer.name, theirs, theirs / ours, spread(by_round))
+        result.append(Row(suite, case.name, *numbers, peer.note, **more))
     return result
 
 
-def measure(suite: str, case: Case, budget: Budget) -> list[Row]:
+Rows = Callable[[str, Case, Sequence[Sequence[float]]], list[Row]]
+
+
+def measure(suite: str, case: Case, budget: Budget, rows_of: Rows = rows) -> list[Row]:
     """Compare the results of a case, then time it.
 
     Raises:
@@ -232,7 +252,7 @@ def measure(suite: str, case: Case, budget: Budget) -> list[Row]:
     compare(case)
     if case.rounds is not None:
         budget = replace(budget, rounds=min(case.rounds, budget.rounds))
-    return rows(suite, case, rounds(case.contenders, budget))
+    return rows_of(suite, case, rounds(case.contenders, budget))
 
 
 def in_fresh_process(module: str, function: str, *arguments: Any) -> Any:
@@ -259,30 +279,37 @@ def in_fresh_process(module: str, function: str, *arguments: Any) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def in_words(seconds: float | None) -> str:
-    """A time with a unit: `1.23 ms`."""
-    if seconds is None:
+UNITS = {
+    "s": (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9)),
+    "B": (("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("B", 1.0)),
+}
+
+
+def in_words(value: float | None, unit: str = "s") -> str:
+    """A time or size with a unit of the right size: `1.23 ms`."""
+    if value is None:
         return ""
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds / 1e-9:.3g} ns"
+    name, size = next((u for u in UNITS[unit] if value >= u[1]), UNITS[unit][-1])
+    return f"{value / size:.3g} {name}"
 
 
 def table(results: Iterable[Row]) -> str:
     """The rows as text, in columns."""
-    head = ["case", "ours", "peer", "peer's", "ratio", "spread", "notes"]
-    lines = [head]
+    lines = [["case", "ours", "peer", "peer's", "ratio", "spread", "notes"]]
     for r in results:
         ratio = "" if r.ratio is None else f"{r.ratio:.2f}"
-        notes = [r.note] if r.note else []
+        notes = [text for text in (r.error and f"ERROR: {r.error}", r.note) if text]
         notes += [f"{name} {value:.4g}" for name, value in r.figures.items()]
         lines.append(
-            [r.case, in_words(r.ours_s), r.peer or "", in_words(r.peer_s), ratio]
+            [r.case, in_words(r.ours, r.unit), r.peer or "", in_words(r.theirs, r.unit), ratio]
             + [f"{r.spread:.0%}", "; ".join(notes)]
         )
-    widths = [max(len(line[k]) for line in lines) for k in range(len(head))]
-    left = (0, 2, 6)
+    return columns(lines, left=(0, 2, 6))
+
+
+def columns(lines: Sequence[Sequence[str]], left: Sequence[int]) -> str:
+    """Text in columns as wide as they need to be; those in `left` begin at the left."""
+    widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
     return "\n".join(
         "  ".join(
             cell.ljust(width) if k in left else cell.rjust(width)

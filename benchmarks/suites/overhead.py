@@ -59,7 +59,7 @@ def _graph(count: int, libraries: Sequence[ModuleType]) -> Case:
     names = (OURS, *IN_LARGE_GRAPHS) if count > GRAPHS[0] else (OURS, "torch", "autograd", "mygrad")
     case.contenders = [c for c in case.contenders if c.name in names]
     case.rounds = 3 if count > 100_000 else None
-    case.figures = lambda: _bytes_per_node(count, [c.name for c in case.contenders])
+    case.figures = lambda ours: _bytes_per_node(count, [c.name for c in case.contenders])
     return case
 
 
