@@ -159,6 +159,8 @@ def _update(
     function: Compiled, old: tuple[Array, ...], g: Array, out: tuple[Any, ...], *rates: Any
 ) -> tuple[Array, ...]:
     """`function`, which overwrites the parameter and the state, on these or on copies of them."""
+    if len(out) != len(old):
+        raise ValueError(f"out has {len(out)} arrays, there are {len(old)} results")
     for y in out:
         if y is not None and (y.shape != g.shape or not y.flags.writeable):
             raise ValueError(
