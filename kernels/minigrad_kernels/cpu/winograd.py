@@ -1,0 +1,455 @@
+"""Convolution with 3×3 filters at stride 1 by Winograd's method, in a quarter of the multiplications.
+
+An output tile of 4×4 pixels comes from 6×6 input pixels d and the filter w (Lavin and Gray, "Fast
+algorithms for convolutional neural networks", 2016, F(4×4, 3×3); the polynomials are multiplied at
+the points 0, 1, -1, 2, -2 and infinity):
+
+    y = A' [(G w G') * (B' d B)] A
+
+where * multiplies elements: 36 products for 16 outputs, where the definition needs 144. Summing over
+channels makes each of the 36 a matrix product, of (tiles, channels) and (channels, filters).
+
+The gradient of the input is the same convolution, of the output's gradient with the filters turned
+by half a turn. The gradient of the filters is the transpose of the formula above in w:
+
+    gw = G' [(B' d B) * (A g A')] G
+
+summed over tiles: 36 matrix products of (channels, tiles) and (tiles, filters).
+
+The transforms work on vectors of channels, in channels-last memory. Numbers of up to 8 times the
+size of the result are added and subtracted, so errors are some ten times those of the definition.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numba import prange
+
+from ..arrays import Array
+from ..memory import empty
+from .compiled import compiled
+from .tile import ADD, PANEL_BYTES, ROWS, ZERO, multiply
+from .vector import aligned, fill, lanes, lanes_of, load, relu as clip, store
+
+TILES = 24
+"""Tiles in a block: their transforms go through the L2 cache, each once, and the transformed filters,
+which do not fit there, are read once for every block."""
+
+
+CHUNK_BYTES = 1 << 23
+"""Transforms that the gradient of the filters keeps before it multiplies: they stay in the L3 cache."""
+
+
+@numba.njit(forceinline=True)
+def _input_row(d0, d1, d2, d3, d4, d5, two, four, five):
+    """B' d for a column d."""
+    even, odd = d4 - four * d2, d3 - four * d1
+    plain, double = d4 - d2, two * (d3 - d1)
+    return (
+        four * d0 - five * d2 + d4,
+        even + odd,
+        even - odd,
+        plain + double,
+        plain - double,
+        four * d1 - five * d3 + d5,
+    )
+
+
+@numba.njit(forceinline=True)
+def _output_row(m0, m1, m2, m3, m4, m5, two, four, eight):
+    """A' m for a column m."""
+    plus, minus = m1 + m2, m1 - m2
+    plus2, minus2 = m3 + m4, m3 - m4
+    return (
+        m0 + plus + plus2,
+        minus + two * minus2,
+        plus + four * plus2,
+        minus + eight * minus2 + m5,
+    )
+
+
+@numba.njit(forceinline=True)
+def _gradient_row(g0, g1, g2, g3, two, four, eight):
+    """A g for a column g."""
+    even, odd = g0 + g2, g1 + g3
+    even2, odd2 = g0 + four * g2, two * g1 + eight * g3
+    return g0, even + odd, even - odd, even2 + odd2, even2 - odd2, g3
+
+
+@numba.njit
+def _cut(x, image, height, width, channels, top, left, size, step, patch):
+    """Copy the square of `size` pixels at (top, left) to patch (size, size, step); zeros around x."""
+    patch[:] = 0
+    first, last = max(0, -left), min(size, width - left)
+    for i in range(max(0, -top), min(size, height - top)):
+        for j in range(first, last):
+            at = ((image * height + top + i) * width + left + j) * channels
+            source, target = x[at : at + channels], patch[(i * size + j) * step :]
+            for c in range(source.size):
+                target[c] = source[c]
+
+
+@numba.njit
+def _paste(patch, step, y, image, height, width, channels, top, left, first, count):
+    """Copy `count` channels of patch (4, 4, step) to the tile of y at (top, left), from channel `first`."""
+    for i in range(min(4, height - top)):
+        for j in range(min(4, width - left)):
+            at = ((image * height + top + i) * width + left + j) * channels + first
+            source, target = patch[(i * 4 + j) * step :], y[at : at + count]
+            for c in range(target.size):
+                target[c] = source[c]
+
+
+@numba.njit
+def _transform_input(x, at, row, pixel, step, v, to, plane, square):
+    """v[to + p * plane + c] = (B' d B)[p] of the 6×6 pixels at x[at], for c < step."""
+    two, four, five = fill(x.dtype.type(2)), fill(x.dtype.type(4)), fill(x.dtype.type(5))
+    vector = square.size // 36
+    for c in range(0, step, vector):
+        for j in range(6):
+            s = at + j * pixel + c
+            t0, t1, t2, t3, t4, t5 = _input_row(
+                load(x, s), load(x, s + row), load(x, s + 2 * row),
+                load(x, s + 3 * row), load(x, s + 4 * row), load(x, s + 5 * row),
+                two, four, five,
+            )  # fmt: skip
+            store(square, j * vector, t0)
+            store(square, (6 + j) * vector, t1)
+            store(square, (12 + j) * vector, t2)
+            store(square, (18 + j) * vector, t3)
+            store(square, (24 + j) * vector, t4)
+            store(square, (30 + j) * vector, t5)
+        for i in range(6):
+            s = i * 6 * vector
+            t0, t1, t2, t3, t4, t5 = _input_row(
+                load(square, s), load(square, s + vector), load(square, s + 2 * vector),
+                load(square, s + 3 * vector), load(square, s + 4 * vector),
+                load(square, s + 5 * vector), two, four, five,
+            )  # fmt: skip
+            p = to + c + i * 6 * plane
+            store(v, p, t0)
+            store(v, p + plane, t1)
+            store(v, p + 2 * plane, t2)
+            store(v, p + 3 * plane, t3)
+            store(v, p + 4 * plane, t4)
+            store(v, p + 5 * plane, t5)
+
+
+@numba.njit
+def _transform_output(m, at, plane, columns, bias, first, rectify, y, to, row, pixel, square):
+    """Write A' m A + bias to the 4×4 pixels at y[to], for so many columns, filters from `first`."""
+    two, four, eight = fill(y.dtype.type(2)), fill(y.dtype.type(4)), fill(y.dtype.type(8))
+    vector = square.size // 36
+    for k in range(0, columns, vector):
+        for j in range(6):
+            s = at + k + j * plane
+            t0, t1, t2, t3 = _output_row(
+                load(m, s), load(m, s + 6 * plane), load(m, s + 12 * plane),
+                load(m, s + 18 * plane), load(m, s + 24 * plane), load(m, s + 30 * plane),
+                two, four, eight,
+            )  # fmt: skip
+            store(square, j * vector, t0)
+            store(square, (6 + j) * vector, t1)
+            store(square, (12 + j) * vector, t2)
+            store(square, (18 + j) * vector, t3)
+        b = load(bias, first + k)
+        for i in range(4):
+            s = i * 6 * vector
+            t0, t1, t2, t3 = _output_row(
+                load(square, s), load(square, s + vector), load(square, s + 2 * vector),
+                load(square, s + 3 * vector), load(square, s + 4 * vector),
+                load(square, s + 5 * vector), two, four, eight,
+            )  # fmt: skip
+            t0, t1, t2, t3 = t0 + b, t1 + b, t2 + b, t3 + b
+            if rectify:
+                t0, t1, t2, t3 = clip(t0), clip(t1), clip(t2), clip(t3)
+            p = to + k + i * row
+            store(y, p, t0)
+            store(y, p + pixel, t1)
+            store(y, p + 2 * pixel, t2)
+            store(y, p + 3 * pixel, t3)
+
+
+@numba.njit
+def _transform_gradient(g, at, row, pixel, step, e, to, plane, square):
+    """e[to + p * plane + k] = (A g A')[p] of the 4×4 pixels at g[at], for k < step."""
+    two, four, eight = fill(g.dtype.type(2)), fill(g.dtype.type(4)), fill(g.dtype.type(8))
+    vector = square.size // 36
+    for k in range(0, step, vector):
+        for j in range(4):
+            s = at + j * pixel + k
+            t0, t1, t2, t3, t4, t5 = _gradient_row(
+                load(g, s), load(g, s + row), load(g, s + 2 * row), load(g, s + 3 * row),
+                two, four, eight,
+            )  # fmt: skip
+            store(square, j * vector, t0)
+            store(square, (4 + j) * vector, t1)
+            store(square, (8 + j) * vector, t2)
+            store(square, (12 + j) * vector, t3)
+            store(square, (16 + j) * vector, t4)
+            store(square, (20 + j) * vector, t5)
+        for i in range(6):
+            s = i * 4 * vector
+            t0, t1, t2, t3, t4, t5 = _gradient_row(
+                load(square, s), load(square, s + vector), load(square, s + 2 * vector),
+                load(square, s + 3 * vector), two, four, eight,
+            )  # fmt: skip
+            p = to + k + i * 6 * plane
+            store(e, p, t0)
+            store(e, p + plane, t1)
+            store(e, p + 2 * plane, t2)
+            store(e, p + 3 * plane, t3)
+            store(e, p + 4 * plane, t4)
+            store(e, p + 5 * plane, t5)
+
+
+@numba.njit
+def _tile(number, down, across):
+    """The image of a tile, and the tile's place in it."""
+    image, place = divmod(number, down * across)
+    i, j = divmod(place, across)
+    return image, 4 * i, 4 * j
+
+
+@numba.njit
+def _transform_inputs(x, height, width, channels, down, across, above, beside, first, count, step,
+                      v, at, plane, patch, square):  # fmt: skip
+    """The transforms of `count` tiles of x, from tile `first`: v[at + p * plane + t * step + c]."""
+    for t in range(count):
+        to = at + t * step
+        image, top, left = _tile(first + t, down, across)
+        top, left = top - above, left - beside
+        inside = top >= 0 and left >= 0 and top + 6 <= height and left + 6 <= width
+        if inside and channels == step:
+            start = ((image * height + top) * width + left) * channels
+            _transform_input(x, start, width * channels, channels, step, v, to, plane, square)
+        else:
+            _cut(x, image, height, width, channels, top, left, 6, step, patch)
+            _transform_input(patch, 0, 6 * step, step, step, v, to, plane, square)
+
+
+@numba.njit
+def _transform_gradients(g, height, width, filters, down, across, first, count, step,
+                         e, at, plane, patch, square):  # fmt: skip
+    """The transforms of `count` tiles of g, from tile `first`: e[at + p * plane + t * step + k]."""
+    for t in range(count):
+        image, top, left = _tile(first + t, down, across)
+        to = at + t * step
+        if top + 4 <= height and left + 4 <= width and filters == step:
+            start = ((image * height + top) * width + left) * filters
+            _transform_gradient(g, start, width * filters, filters, step, e, to, plane, square)
+        else:
+            _cut(g, image, height, width, filters, top, left, 4, step, patch)
+            _transform_gradient(patch, 0, 4 * step, step, step, e, to, plane, square)
+
+
+@numba.njit
+def _transform_outputs(m, plane, columns, bias, first_filter, rectify, y, height, width, filters,
+                       down, across, first, count, patch, square):  # fmt: skip
+    """Write `count` tiles of y, from tile `first`, `columns` filters, from m[p * plane + t * columns]."""
+    used = min(columns, filters - first_filter)
+    for t in range(count):
+        image, top, left = _tile(first + t, down, across)
+        at = t * columns
+        if used == columns and top + 4 <= height and left + 4 <= width:
+            to = ((image * height + top) * width + left) * filters + first_filter
+            _transform_output(
+                m, at, plane, columns, bias, first_filter, rectify,
+                y, to, width * filters, filters, square,
+            )  # fmt: skip
+        else:
+            _transform_output(
+                m, at, plane, columns, bias, first_filter, rectify,
+                patch, 0, 4 * columns, columns, square,
+            )  # fmt: skip
+            _paste(
+                patch, columns, y, image, height, width, filters, top, left, first_filter, used
+            )  # fmt: skip
+
+
+@compiled
+def _convolve(x, u, bias, rectify, y, images, height, width, channels, out_height, out_width, filters,
+              above, beside, step, columns, panels, block):  # fmt: skip
+    """y (images, out_height, out_width, filters) of x, channels last, with transformed filters u
+    (panels, 36, channels, columns)."""
+    down, across = (out_height + 3) // 4, (out_width + 3) // 4
+    tiles = images * down * across
+    vector = lanes_of(x)
+    segments = np.zeros(1, np.intp)
+    v_rows, m_rows = np.arange(block) * step, np.arange(block) * columns
+    # A vector between planes, so that they do not all compete for the same lines of the cache.
+    v_plane, m_plane = block * step + vector, block * columns + vector
+    for task in prange((tiles + block - 1) // block):
+        first = np.intp(task) * block
+        count = min(block, tiles - first)
+        v, m = aligned(36 * v_plane, x), aligned(36 * m_plane, x)
+        patch, square = aligned(36 * max(step, columns), x), aligned(36 * vector, x)
+        _transform_inputs(
+            x, height, width, channels, down, across, above, beside, first, count, step,
+            v, 0, v_plane, patch, square,
+        )  # fmt: skip
+        for panel in range(panels):
+            for p in range(36):
+                for t in range(0, count, ROWS):
+                    multiply(
+                        v, p * v_plane, v_rows, t, 1, segments, 0, 1, channels,
+                        u, (panel * 36 + p) * channels * columns, columns,
+                        m, m_rows, t, p * m_plane, min(ROWS, count - t), columns,
+                        ZERO, m, 0, False,
+                    )  # fmt: skip
+            _transform_outputs(
+                m, m_plane, columns, bias, panel * columns, rectify,
+                y, out_height, out_width, filters, down, across, first, count, patch, square,
+            )  # fmt: skip
+
+
+_G = [
+    [1 / 4, 0, 0],
+    [-1 / 6, -1 / 6, -1 / 6],
+    [-1 / 6, 1 / 6, -1 / 6],
+    [1 / 24, 1 / 12, 1 / 6],
+    [1 / 24, -1 / 12, 1 / 6],
+    [0, 0, 1],
+]
+G = np.array(_G)
+
+
+@compiled
+def _correlate(x, g, v, e, u, images, height, width, channels, out_height, out_width, filters,
+               above, beside, c_step, k_step, chunk, block):  # fmt: skip
+    """u (36, channels, filters): the sums over tiles of (B' d B) * (A g A').
+
+    `chunk` tiles are transformed, into v and e, then multiplied; then the next. The number of the
+    product, not of the tile, says which thread adds: sums have one order.
+    """
+    down, across = (out_height + 3) // 4, (out_width + 3) // 4
+    tiles = images * down * across
+    vector = lanes_of(x)
+    v_plane, e_plane = chunk * c_step + vector, chunk * k_step + vector
+    columns = PANEL_BYTES // x.itemsize
+    panels = (filters + columns - 1) // columns
+    segments = np.zeros(1, np.intp)
+    v_rows, u_rows = np.arange(channels), np.arange(channels) * filters
+    for first in range(0, tiles, chunk):
+        count = min(chunk, tiles - first)
+        for task in prange((count + block - 1) // block):
+            begin = np.intp(task) * block
+            some = min(block, count - begin)
+            patch, square = aligned(36 * max(c_step, k_step), x), aligned(36 * vector, x)
+            _transform_inputs(
+                x, height, width, channels, down, across, above, beside, first + begin, some,
+                c_step, v, begin * c_step, v_plane, patch, square,
+            )  # fmt: skip
+            _transform_gradients(
+                g, out_height, out_width, filters, down, across, first + begin, some,
+                k_step, e, begin * k_step, e_plane, patch, square,
+            )  # fmt: skip
+        for task in prange(36 * panels):
+            p, panel = divmod(np.intp(task), panels)
+            k = panel * columns
+            for c in range(0, channels, ROWS):
+                multiply(
+                    v, p * v_plane, v_rows, c, c_step, segments, 0, 1, count,
+                    e, p * e_plane + k, k_step,
+                    u, u_rows, c, p * channels * filters + k, min(ROWS, channels - c),
+                    min(columns, filters - k), ZERO if first == 0 else ADD, u, 0, False,
+                )  # fmt: skip
+
+
+@compiled
+def _filter_gradient(u, g, gw, channels, filters):
+    """gw (filters, channels, 3, 3) = G' u G."""
+    for k in prange(filters):
+        three = np.empty((3, 6), u.dtype)
+        for c in range(channels):
+            at = c * filters + np.intp(k)
+            for r in range(3):
+                for j in range(6):
+                    total = u.dtype.type(0)
+                    for i in range(6):
+                        total += g[i, r] * u[at + (i * 6 + j) * channels * filters]
+                    three[r, j] = total
+            to = (np.intp(k) * channels + c) * 9
+            for r in range(3):
+                for s in range(3):
+                    total = u.dtype.type(0)
+                    for j in range(6):
+                        total += g[j, s] * three[r, j]
+                    gw[to + r * 3 + s] = total
+
+
+@compiled
+def _transform_filters(w, start, by_filter, by_channel, by_row, by_column, g, u,
+                       filters, channels, columns, panels):  # fmt: skip
+    """u[panel, p, c, k] = (G w G')[p] of channel c and filter panel * columns + k; zero beyond."""
+    for c in prange(channels):
+        three, half = np.empty((9, columns), u.dtype), np.empty((18, columns), u.dtype)
+        for panel in range(panels):
+            used = min(columns, filters - panel * columns)
+            three[:] = 0
+            for r in range(9):
+                at = start + panel * columns * by_filter + np.intp(c) * by_channel
+                at += (r // 3) * by_row + (r % 3) * by_column
+                for k in range(used):
+                    three[r, k] = w[at + k * by_filter]
+            for i in range(6):
+                for s in range(3):
+                    a, b, d, out = three[s], three[3 + s], three[6 + s], half[i * 3 + s]
+                    for k in range(out.size):
+                        out[k] = g[i, 0] * a[k] + g[i, 1] * b[k] + g[i, 2] * d[k]
+            for p in range(36):
+                i, j = p // 6, p % 6
+                at = ((panel * 36 + p) * channels + np.intp(c)) * columns
+                a, b, d = half[i * 3], half[i * 3 + 1], half[i * 3 + 2]
+                out = u[at : at + columns]
+                for k in range(out.size):
+                    out[k] = g[j, 0] * a[k] + g[j, 1] * b[k] + g[j, 2] * d[k]
+
+
+def convolve(x: Array, w: Array, bias: Array | None, y: Array, padding: tuple[int, int], turned: bool, rectify: bool = False) -> None:
+    """Write to y (N, H', W', K) the convolution of x (N, H, W, C), channels last both, C-contiguous.
+
+    w (K, C, 3, 3) are C-contiguous filters; if `turned`, filters (C, K, 3, 3), to be turned by half a
+    turn: then y is the gradient of the input whose output's gradient is x. `padding`: rows above and
+    columns left of the image; what the size of y asks for below and to the right is padding, too.
+    """
+    images, height, width, channels = x.shape
+    _, out_height, out_width, filters = y.shape
+    vector = lanes(x.dtype)
+    columns = min(PANEL_BYTES // x.itemsize, -(-filters // vector) * vector)
+    panels = -(-filters // columns)
+    u = empty(panels * 36 * channels * columns, x.dtype)
+    strides = (8, 9, 9 * filters, -3, -1) if turned else (0, 9 * channels, 9, 3, 1)
+    _transform_filters(w.reshape(-1), *strides, G.astype(x.dtype), u, filters, channels, columns, panels)
+    start = np.zeros(panels * columns, x.dtype)
+    if bias is not None:
+        start[:filters] = bias
+    _convolve(
+        x.reshape(-1), u, start, rectify, y.reshape(-1), images, height, width, channels,
+        out_height, out_width, filters, *padding, -(-channels // vector) * vector, columns, panels, TILES,
+    )  # fmt: skip
+
+
+def weight_gradient(x: Array, g: Array, padding: tuple[int, int]) -> Array:
+    """The gradient (K, C, 3, 3) of the filters, of x (N, H, W, C) and g (N, H', W', K).
+
+    Both have channels last, C-contiguous; `padding`: rows above and columns left of the image.
+    """
+    images, height, width, channels = x.shape
+    _, out_height, out_width, filters = g.shape
+    vector = lanes(x.dtype)
+    c_step, k_step = (-(-n // vector) * vector for n in (channels, filters))
+    tiles = images * -(-out_height // 4) * -(-out_width // 4)
+    fits = CHUNK_BYTES // (36 * (c_step + k_step) * x.itemsize)
+    chunk = min(-(-tiles // TILES), max(1, fits // TILES)) * TILES
+    v = empty(36 * (chunk * c_step + vector), x.dtype)
+    e = empty(36 * (chunk * k_step + vector) + vector * 4, x.dtype)
+    u = empty(36 * channels * filters, x.dtype)
+    _correlate(
+        x.reshape(-1), g.reshape(-1), v, e, u, images, height, width, channels,
+        out_height, out_width, filters, *padding, c_step, k_step, chunk, TILES,
+    )  # fmt: skip
+    gw = empty((filters, channels, 3, 3), x.dtype)
+    _filter_gradient(u, G.astype(x.dtype), gw.reshape(-1), channels, filters)
+    return gw
