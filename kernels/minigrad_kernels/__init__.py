@@ -36,6 +36,12 @@ from .loss import (
     mse_loss as mse_loss,
 )
 from .matmul import matmul as matmul
+from .mean_pool import (
+    adaptive_avg_pool2d as adaptive_avg_pool2d,
+    adaptive_avg_pool2d_gradient as adaptive_avg_pool2d_gradient,
+    avg_pool2d as avg_pool2d,
+    avg_pool2d_gradient as avg_pool2d_gradient,
+)
 from .norm import (
     batch_norm as batch_norm,
     batch_norm_input_gradient as batch_norm_input_gradient,
@@ -46,13 +52,12 @@ from .norm import (
 )
 from .optimizer import adam_step as adam_step, sgd_step as sgd_step
 from .pool import (
-    adaptive_avg_pool2d as adaptive_avg_pool2d,
-    adaptive_avg_pool2d_gradient as adaptive_avg_pool2d_gradient,
-    avg_pool2d as avg_pool2d,
-    avg_pool2d_gradient as avg_pool2d_gradient,
+    indices_of as indices_of,
     max_pool2d as max_pool2d,
     max_pool2d_gather as max_pool2d_gather,
     max_pool2d_gradient as max_pool2d_gradient,
+    max_pool2d_positions as max_pool2d_positions,
+    max_pool2d_positions_gradient as max_pool2d_positions_gradient,
 )
 from .random import (
     random_bits as random_bits,
@@ -75,3 +80,4 @@ from .softmax import (
     softmax as softmax,
     softmax_gradient as softmax_gradient,
 )
+from .threads import get_num_threads as get_num_threads, set_num_threads as set_num_threads

@@ -30,6 +30,11 @@ def elementwise(*arrays: Array, **_: object) -> bool:
     return plain(*arrays) and all(x.shape == shape for x in arrays)
 
 
+def real(x: Array, *_: object, **__: object) -> bool:
+    """Whether the first argument is of a type that compiled kernels compute in."""
+    return x.dtype in REALS
+
+
 SMALL = 2048
 """Elements up to which NumPy's own loop is done before a compiled kernel has looked at its
 arguments (measured on functions that cost NumPy one pass)."""

@@ -1,24 +1,25 @@
-"""Pooling: the maximum or the mean of each window of an image, and the adjoints of both.
+"""Pooling: the maximum of each window of an image, and the adjoints. Means are in `mean_pool.py`.
+
+Where a maximum was is told in two ways: by its index in the image, or by its position, the number
+of the element in its window (row by row), which takes one byte instead of eight. Training is bound
+by memory, and goes by positions.
 
 Maxima are taken over the elements of a window, not over the windows: for each of the kh * kw
-elements one array function handles that element of all windows at once. Sums over rectangles are
-separable: first rows are added up, then columns.
-
-Adaptive pooling cuts `size` elements into `n` windows, of which the i-th begins at
-floor(i * size / n) and ends before ceil((i + 1) * size / n).
+elements one array function handles that element of all windows at once.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from .arrays import Array, array_module, deliver, deliver_all, summing_type
+from .arrays import Array, array_module, deliver, deliver_all
+from .layout import large, real
 from .registry import Arguments, Cost, arguments, kernel
-from .windows import Pair, blocks, channels_first, channels_last, grid, pooled_length, taps
+from .windows import Pair, blocks, channels_first, channels_last, grid, pooled_length
 
 # Samples: images and channels, image, kernel, stride, padding, dilation, ceil_mode.
 _GEOMETRIES: list[tuple[Any, ...]] = [
@@ -33,7 +34,7 @@ _GEOMETRIES: list[tuple[Any, ...]] = [
 ]
 
 
-def _draws(
+def draws(
     rng: np.random.Generator,
 ) -> Iterator[tuple[Array, Array, dict[str, Any], dict[str, Any]]]:
     """Images, gradients of their pooled images, options of any pooling, options of a maximum."""
@@ -44,14 +45,19 @@ def _draws(
         options = {"kernel_size": kernel_size, "stride": stride, "padding": padding}
         more = {"dilation": dilation, "ceil_mode": ceil_mode}
         x = rng.normal(size=shape + size).astype(dtype).round(1)  # round numbers: some are equal
-        g = rng.normal(size=shape + _output_size(size, **options, **more)).astype(dtype)
+        g = rng.normal(size=shape + window_counts(size, **options, **more)).astype(dtype)
         yield x, g, options, more
         yield np.asfortranarray(x)[:, :, :, ::-1], g[::-1], options, more
 
 
-def _output_size(
+def window_counts(
     size: Pair, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil_mode: bool
 ) -> Pair:
+    """How many windows pooling places on an image of `size`.
+
+    Raises:
+        ValueError: if not one fits.
+    """
     rows, columns = (
         pooled_length(*along, ceil_mode)
         for along in zip(size, kernel_size, stride, padding, dilation, strict=True)
@@ -63,21 +69,28 @@ def _output_size(
 
 
 def _max_samples(rng: np.random.Generator) -> Iterator[Arguments]:
-    for x, _, options, more in _draws(rng):
+    for x, _, options, more in draws(rng):
         yield arguments(x, **options, **more)
     x = np.full((1, 1, 4, 4), -np.inf)
     x[0, 0, 1, 2] = np.nan
     options = {"kernel_size": (2, 2), "stride": (1, 1), "padding": (1, 1), "dilation": (1, 1)}
     yield arguments(x, ceil_mode=False, **options)
+    options |= {"kernel_size": (17, 16), "padding": (8, 8)}  # positions of two bytes
+    yield arguments(rng.normal(size=(1, 2, 3, 20)).astype("f4"), ceil_mode=False, **options)
 
 
-def _max_cost(x: Array, **options: Any) -> Cost:
-    maxima = math.prod(x.shape[:2]) * math.prod(_output_size(x.shape[2:], **options))
-    compared = maxima * math.prod(options["kernel_size"])
-    return Cost(compared, x.nbytes + maxima * (x.dtype.itemsize + 8))
+def _max_cost(bytes_each: int) -> Callable[..., Cost]:
+    """The cost where each maximum's place takes so many bytes."""
+
+    def cost(x: Array, **options: Any) -> Cost:
+        maxima = math.prod(x.shape[:2]) * math.prod(window_counts(x.shape[2:], **options))
+        compared = maxima * math.prod(options["kernel_size"])
+        return Cost(compared, x.nbytes + maxima * (x.dtype.itemsize + bytes_each))
+
+    return cost
 
 
-@kernel(samples=_max_samples, cost=_max_cost)
+@kernel(samples=_max_samples, cost=_max_cost(8))
 def max_pool2d(
     x: Array,
     *,
@@ -95,21 +108,85 @@ def max_pool2d(
     Raises:
         ValueError: if not one window fits.
     """
-    xp = array_module(x)
-    outputs = _output_size(x.shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
-    elements = grid(kernel_size, stride, padding, dilation, x.shape[2:], outputs)
-    width = x.shape[3]
-    steps = xp.asarray([i * dilation[0] * width + j * dilation[1] for (i, j), _, _ in elements])
-    rows = xp.arange(outputs[0]) * stride[0] - padding[0]
-    corners = rows[:, None] * width + xp.arange(outputs[1]) * stride[1] - padding[1]
+    options: dict[str, Any] = {"kernel_size": kernel_size, "stride": stride, "padding": padding}
+    values, positions = max_pool2d_positions.reference(
+        x, **options, dilation=dilation, ceil_mode=ceil_mode
+    )
+    indices = indices_of(positions, input_size=x.shape[2:], **options, dilation=dilation)
+    return deliver_all((values, indices), out)
 
+
+@max_pool2d.on("numba", accepts=real, worth=large)
+def _max_pool2d_numba() -> Any:
+    from .cpu.pool import max_pool2d
+
+    return max_pool2d
+
+
+def indices_of(
+    positions: Array,
+    *,
+    input_size: Pair,
+    kernel_size: Pair,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+) -> Array:
+    """The indices in H * W (int64) of elements of windows, given their positions (N, C, h, w)."""
+    xp = array_module(positions)
+    width = input_size[1]
+    i, j = np.divmod(np.arange(math.prod(kernel_size)), kernel_size[1])
+    steps = xp.asarray(i * (dilation[0] * width) + j * dilation[1])
+    rows, columns = (
+        xp.arange(n) * s - p for n, s, p in zip(positions.shape[2:], stride, padding, strict=True)
+    )
+    indices = xp.empty_like(positions, dtype=xp.int64)
+    corners = rows[:, None] * width + columns
+    for block in blocks(len(positions), positions[:1].size * 8, xp):
+        xp.add(steps[positions[block]], corners, out=indices[block])
+    return indices
+
+
+def position_type(kernel_size: Pair) -> np.dtype[Any]:
+    """The smallest integers that number the elements of a window."""
+    return np.dtype(np.min_scalar_type(math.prod(kernel_size) - 1))
+
+
+@kernel(samples=_max_samples, cost=_max_cost(1))
+def max_pool2d_positions(
+    x: Array,
+    *,
+    kernel_size: Pair,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    ceil_mode: bool,
+    out: tuple[Array, Array] | None = None,
+) -> tuple[Array, Array]:
+    """As `max_pool2d`, but a maximum's place is its position: the number of its element, from 0.
+
+    Positions are of the smallest unsigned type that holds them. A window that lies on nothing but
+    padding has its last element.
+
+    Raises:
+        ValueError: if not one window fits.
+    """
+    outputs = window_counts(x.shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
+    elements = grid(kernel_size, stride, padding, dilation, x.shape[2:], outputs)
+    xp = array_module(x)
     values = xp.empty_like(x, shape=(*x.shape[:2], *outputs))
-    indices = xp.empty_like(values, dtype=xp.int64)
+    positions = xp.empty_like(values, dtype=position_type(kernel_size))
     for block in blocks(len(x), x[:1].nbytes, xp):
         _maxima(x[block], values[block], elements)
-        element = _first_maximum(x[block], values[block], elements)
-        xp.add(steps[element], corners, out=indices[block])
-    return deliver_all((values, indices), out)
+        positions[block] = _first_maximum(x[block], values[block], elements)
+    return deliver_all((values, positions), out)
+
+
+@max_pool2d_positions.on("numba", accepts=real, worth=large)
+def _max_pool2d_positions_numba() -> Any:
+    from .cpu.pool import max_pool2d_positions
+
+    return max_pool2d_positions
 
 
 def _maxima(x: Array, values: Array, elements: Any) -> None:
@@ -134,8 +211,62 @@ def _first_maximum(x: Array, values: Array, elements: Any) -> Array:
     return before
 
 
+def _positions_samples(rng: np.random.Generator) -> Iterator[Arguments]:
+    for x, g, options, more in draws(rng):
+        _, positions = max_pool2d_positions(x, **options, **more)
+        size = {"input_size": x.shape[2:], "dilation": more["dilation"]}
+        yield arguments(g, positions, **options, **size)
+
+
+def _scatter_cost(g: Array, places: Array, *, input_size: Pair, **_: Any) -> Cost:
+    pixels = math.prod(g.shape[:2]) * math.prod(input_size)
+    return Cost(g.size, g.nbytes + places.nbytes + pixels * g.dtype.itemsize)
+
+
+@kernel(samples=_positions_samples, cost=_scatter_cost)
+def max_pool2d_positions_gradient(
+    g: Array,
+    positions: Array,
+    *,
+    input_size: Pair,
+    kernel_size: Pair,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    out: Array | None = None,
+) -> Array:
+    """The gradient (N, C, *input_size) of max_pool2d's images: each of g where its maximum was.
+
+    Raises:
+        ValueError: if g and positions have different shapes.
+    """
+    xp = array_module(g)
+    if g.shape != positions.shape:
+        raise ValueError(
+            f"max_pool2d_positions_gradient: g {g.shape} does not fit positions {positions.shape}"
+        )
+    outputs = positions.shape[2:]
+    gx = xp.zeros_like(g, shape=(*g.shape[:2], *input_size))
+    elements = grid(kernel_size, stride, padding, dilation, input_size, outputs)
+    for element, (_, windows, pixels) in enumerate(elements):
+        there = (..., *windows)
+        gx[(..., *pixels)] += xp.where(positions[there] == element, g[there], 0)
+    return deliver(gx, out)
+
+
+@max_pool2d_positions_gradient.on("numba", accepts=real, worth=large)
+def _max_pool2d_positions_gradient_numba() -> Any:
+    from .cpu.pool import max_pool2d_positions_gradient
+
+    return max_pool2d_positions_gradient
+
+
+def _indexed(x: Array, indices: Array, **_: object) -> bool:
+    return real(x) and indices.dtype.kind in "iu" and indices.dtype.isnative
+
+
 def _index_samples(rng: np.random.Generator) -> Iterator[tuple[Array, Array, Array]]:
-    for x, g, options, more in _draws(rng):
+    for x, g, options, more in draws(rng):
         yield x, g, max_pool2d(x, **options, **more)[1]
 
 
@@ -151,10 +282,7 @@ def _gather_samples(rng: np.random.Generator) -> Iterator[Arguments]:
 
 @kernel(
     samples=_scatter_samples,
-    cost=lambda g, indices, *, input_size: Cost(
-        g.size,
-        g.nbytes + indices.nbytes + g[..., 0, 0].size * math.prod(input_size) * g.dtype.itemsize,
-    ),
+    cost=_scatter_cost,
     deterministic=False,  # CuPy adds with atomics, in any order; NumPy always in the same
 )
 def max_pool2d_gradient(
@@ -177,6 +305,13 @@ def max_pool2d_gradient(
     return deliver(channels_first(gx), out)
 
 
+@max_pool2d_gradient.on("numba", accepts=_indexed, worth=large)
+def _max_pool2d_gradient_numba() -> Any:
+    from .cpu.pool import max_pool2d_gradient
+
+    return max_pool2d_gradient
+
+
 @kernel(
     samples=_gather_samples,
     cost=lambda x, indices: Cost(0, indices.nbytes + 2 * indices.size * x.dtype.itemsize),
@@ -195,219 +330,8 @@ def max_pool2d_gather(x: Array, indices: Array, *, out: Array | None = None) -> 
     return deliver(y.reshape(indices.shape), out)
 
 
-# Means
+@max_pool2d_gather.on("numba", accepts=_indexed, worth=large)
+def _max_pool2d_gather_numba() -> Any:
+    from .cpu.pool import max_pool2d_gather
 
-
-def _along(x: Array, axis: int, part: slice) -> Array:
-    """View of a part of x along one axis."""
-    return x[(slice(None),) * axis + (part,)]
-
-
-def _collected(x: Array, axis: int, length: int, pairs: Any) -> Array:
-    """An array of `length` along `axis`, to whose parts parts of x are added: pairs (to, of)."""
-    shape = (*x.shape[:axis], length, *x.shape[axis + 1 :])
-    sums = array_module(x).zeros_like(x, shape=shape, dtype=summing_type(x))
-    for to, of in pairs:
-        part = _along(sums, axis, to)
-        part += _along(x, axis, of)
-    return sums
-
-
-def _divided(
-    sums: Array,
-    size: Pair,
-    kernel_size: Pair,
-    stride: Pair,
-    padding: Pair,
-    count_include_pad: bool,
-    divisor_override: int | None,
-) -> Array:
-    """Sums over windows (N, C, h, w), each divided by the number of elements that count."""
-    if divisor_override is not None:
-        sums /= divisor_override
-        return sums
-    counts = []
-    for n, size_, kernel_, stride_, pad in zip(
-        sums.shape[2:], size, kernel_size, stride, padding, strict=True
-    ):
-        begin = np.arange(n) * stride_ - pad
-        end = np.minimum(begin + kernel_, size_ + pad)  # what ceil_mode overhangs never counts
-        if not count_include_pad:
-            begin, end = begin.clip(min=0), end.clip(max=size_)
-        counts.append(end - begin)
-    divisors = np.outer(*counts)
-    if (divisors == divisors[0, 0]).all():
-        sums /= float(divisors[0, 0])
-    else:
-        sums /= array_module(sums).asarray(divisors, sums.dtype)
-    return sums
-
-
-def _mean_samples(rng: np.random.Generator) -> Iterator[tuple[Array, Array, dict[str, Any]]]:
-    for i, (x, g, options, more) in enumerate(_draws(rng)):
-        if more["dilation"] == (1, 1):
-            counting = {"count_include_pad": i % 4 < 2, "divisor_override": 5 if i == 2 else None}
-            yield x, g, {**options, "ceil_mode": more["ceil_mode"], **counting}
-
-
-def _avg_samples(rng: np.random.Generator) -> Iterator[Arguments]:
-    for x, _, options in _mean_samples(rng):
-        yield arguments(x, **options)
-
-
-def _avg_gradient_samples(rng: np.random.Generator) -> Iterator[Arguments]:
-    for x, g, options in _mean_samples(rng):
-        yield arguments(g, input_size=x.shape[2:], **options)
-
-
-def _avg_cost(
-    x: Array,
-    *,
-    kernel_size: Pair,
-    stride: Pair,
-    padding: Pair,
-    ceil_mode: bool,
-    count_include_pad: bool,
-    divisor_override: int | None,
-) -> Cost:
-    outputs = _output_size(x.shape[2:], kernel_size, stride, padding, (1, 1), ceil_mode)
-    means = math.prod(x.shape[:2]) * math.prod(outputs)
-    return Cost(means * math.prod(kernel_size), x.nbytes + means * x.dtype.itemsize)
-
-
-def _avg_gradient_cost(g: Array, *, input_size: Pair, kernel_size: Pair, **_: Any) -> Cost:
-    pixels = math.prod(g.shape[:2]) * math.prod(input_size)
-    return Cost(g.size * math.prod(kernel_size), g.nbytes + pixels * g.dtype.itemsize)
-
-
-@kernel(samples=_avg_samples, cost=_avg_cost)
-def avg_pool2d(
-    x: Array,
-    *,
-    kernel_size: Pair,
-    stride: Pair,
-    padding: Pair,
-    ceil_mode: bool,
-    count_include_pad: bool,
-    divisor_override: int | None,
-    out: Array | None = None,
-) -> Array:
-    """The mean of each window of x (N, C, H, W); padding is 0, and counts or not.
-
-    Raises:
-        ValueError: if not one window fits.
-    """
-    outputs = _output_size(x.shape[2:], kernel_size, stride, padding, (1, 1), ceil_mode)
-    sums = x
-    for a in (0, 1):
-        pairs = taps(kernel_size[a], stride[a], padding[a], 1, x.shape[2 + a], outputs[a])
-        sums = _collected(sums, 2 + a, outputs[a], pairs)
-    means = _divided(
-        sums, x.shape[2:], kernel_size, stride, padding, count_include_pad, divisor_override
-    )
-    return deliver(means.astype(x.dtype, copy=False), out)
-
-
-@kernel(samples=_avg_gradient_samples, cost=_avg_gradient_cost)
-def avg_pool2d_gradient(
-    g: Array,
-    *,
-    input_size: Pair,
-    kernel_size: Pair,
-    stride: Pair,
-    padding: Pair,
-    ceil_mode: bool,
-    count_include_pad: bool,
-    divisor_override: int | None,
-    out: Array | None = None,
-) -> Array:
-    """The gradient (N, C, *input_size) of avg_pool2d's images, given that of its output, g.
-
-    Raises:
-        ValueError: if the windows on such images are not as many as in g.
-    """
-    outputs = _output_size(input_size, kernel_size, stride, padding, (1, 1), ceil_mode)
-    if g.shape[2:] != outputs:
-        raise ValueError(
-            f"avg_pool2d_gradient: g {g.shape} does not fit images of {input_size}: their windows "
-            f"are {outputs}"
-        )
-    sums = _divided(
-        g.astype(summing_type(g)),
-        input_size,
-        kernel_size,
-        stride,
-        padding,
-        count_include_pad,
-        divisor_override,
-    )
-    for a in (0, 1):
-        pairs = taps(kernel_size[a], stride[a], padding[a], 1, input_size[a], g.shape[2 + a])
-        sums = _collected(sums, 2 + a, input_size[a], [(of, to) for to, of in pairs])
-    return deliver(sums.astype(g.dtype, copy=False), out)
-
-
-# Adaptive means
-
-
-def _segments(size: int, windows: int) -> list[slice]:
-    """The elements of each window of adaptive pooling along one dimension."""
-    return [slice(i * size // windows, -(-(i + 1) * size // windows)) for i in range(windows)]
-
-
-def _adaptive_sizes(rng: np.random.Generator) -> Iterator[tuple[Array, Pair]]:
-    for i, output_size in enumerate([(1, 1), (2, 3), (5, 4), (7, 11), (3, 3), (2, 1), (4, 4)]):
-        shape = ((2, 3, 6, 8), (1, 2, 5, 7), (0, 2, 4, 4))[i % 3]
-        x = rng.normal(size=shape).astype(("f8", "f4")[i % 2])
-        yield x, output_size
-        yield np.asfortranarray(x)[:, :, ::-1], output_size
-
-
-def _adaptive_samples(rng: np.random.Generator) -> Iterator[Arguments]:
-    for x, output_size in _adaptive_sizes(rng):
-        yield arguments(x, output_size=output_size)
-
-
-def _adaptive_gradient_samples(rng: np.random.Generator) -> Iterator[Arguments]:
-    for g, input_size in _adaptive_sizes(rng):
-        yield arguments(g, input_size=input_size)
-
-
-@kernel(
-    samples=_adaptive_samples,
-    cost=lambda x, *, output_size: Cost(
-        x.size, x.nbytes + math.prod(x.shape[:2]) * math.prod(output_size) * x.dtype.itemsize
-    ),
-)
-def adaptive_avg_pool2d(x: Array, *, output_size: Pair, out: Array | None = None) -> Array:
-    """The means of output_size windows that cover x (N, C, H, W) evenly."""
-    means = x
-    for axis, windows in zip((2, 3), output_size, strict=True):
-        wide, segments = means, _segments(x.shape[axis], windows)
-        shape = (*wide.shape[:axis], windows, *wide.shape[axis + 1 :])
-        means = array_module(x).empty_like(wide, shape=shape, dtype=summing_type(x))
-        for i, segment in enumerate(segments):
-            mean = _along(means, axis, slice(i, i + 1))
-            _along(wide, axis, segment).mean(axis, dtype=means.dtype, keepdims=True, out=mean)
-    return deliver(means.astype(x.dtype, copy=False), out)
-
-
-@kernel(
-    samples=_adaptive_gradient_samples,
-    cost=lambda g, *, input_size: Cost(
-        g.size, g.nbytes + math.prod(g.shape[:2]) * math.prod(input_size) * g.dtype.itemsize
-    ),
-)
-def adaptive_avg_pool2d_gradient(g: Array, *, input_size: Pair, out: Array | None = None) -> Array:
-    """The gradient (N, C, *input_size) of adaptive_avg_pool2d's images, given its output's, g."""
-    sums = g
-    for axis, size in zip((2, 3), input_size, strict=True):
-        segments = _segments(size, g.shape[axis])
-        shares = array_module(g).asarray([s.stop - s.start for s in segments], summing_type(g))
-        sums = _collected(
-            sums / shares.reshape(-1, *(1,) * (3 - axis)),
-            axis,
-            size,
-            [(s, slice(i, i + 1)) for i, s in enumerate(segments)],
-        )
-    return deliver(sums.astype(g.dtype, copy=False), out)
+    return max_pool2d_gather

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import minigrad_kernels as kernels
 
 from ..recording import record
 from ..tensor import Tensor, TensorLike, as_tensor, together, wrap
-from .geometry import Size, check_batch, check_images, check_pooling, pair, pooling_options
+from .geometry import Options, Size, check_batch, check_images, check_pooling, pair, pooling_options
 from .registry import differentiable, fails, integers, real, sample, separated
 
 
@@ -74,14 +75,32 @@ def max_pool2d(
     options = pooling_options("max_pool2d", kernel_size, stride, padding)
     check_pooling("max_pool2d", x.shape[-2:], options, spread, bool(ceil_mode))
     images = x if x.ndim == 4 else x[None]
-    values, indices = kernels.max_pool2d(
-        images.data, **options, dilation=spread, ceil_mode=bool(ceil_mode)
-    )
-    where, size = wrap(indices), images.shape[2:]
+    geometry = {**options, "dilation": spread}
+    size = images.shape[2], images.shape[3]
+    if not return_indices:
+        values, positions = kernels.max_pool2d_positions(
+            images.data, **geometry, ceil_mode=bool(ceil_mode)
+        )
+        rule = functools.partial(_put_back, input_size=size, geometry=geometry)
+        y = record(max_pool2d, values, (images, rule, wrap(positions)))
+        return y if x.ndim == 4 else y[0]
+    values, indices = kernels.max_pool2d(images.data, **geometry, ceil_mode=bool(ceil_mode))
+    where = wrap(indices)
     y = record(max_pool2d, values, (images, lambda g, where: _scattered(g, where, size), where))
-    if x.ndim == 3:
-        y, where = y[0], where[0]
-    return (y, where) if return_indices else y
+    return (y, where) if x.ndim == 4 else (y[0], where[0])
+
+
+def _put_back(g: Any, positions: Any, input_size: tuple[int, int], geometry: Options) -> Any:
+    """The gradient of the input by the positions of the maxima: one byte each, not eight.
+
+    Where it is to be differentiated again, by their indices.
+    """
+    if g.__class__ is not Tensor:
+        return kernels.max_pool2d_positions_gradient(
+            g, positions, input_size=input_size, **geometry
+        )
+    indices = kernels.indices_of(positions.data, input_size=input_size, **geometry)
+    return _scattered(g, wrap(indices), input_size)
 
 
 def _scattered(g: Any, indices: Any, input_size: Size) -> Tensor:
