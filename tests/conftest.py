@@ -12,7 +12,12 @@ from hypothesis import HealthCheck, settings
 
 from minigrad import dtypes
 from minigrad.graph import mode
-from minigrad_kernels import BACKENDS, registry
+from minigrad_kernels import BACKENDS, registry, threads
+
+# Two threads at least, also on one core: that their number changes no result is tested everywhere.
+# Numba reads this when it is first imported, which is later.
+_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+os.environ.setdefault("NUMBA_NUM_THREADS", str(max(2, _cores)))
 
 # Compiling a kernel on first use can take seconds: no deadline, and slow draws are no failure.
 _patient = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
@@ -32,6 +37,7 @@ def _state() -> dict[str, object]:
         "default dtype": dtypes.get_default_dtype(),
         "forced kernels": registry._selection.forced,
         "NumPy's error handling": np.geterr(),
+        "threads": threads._wanted or int(os.environ["NUMBA_NUM_THREADS"]),
     }
 
 
@@ -46,6 +52,7 @@ def leaves_no_traces() -> Iterator[None]:
         mode.set(recording=True, observers=(), check_finite=False)
         dtypes.set_default_dtype(np.float32)
         registry._selection.forced = None
+        threads._wanted = before["threads"]
         np.seterr(**before["NumPy's error handling"])
         pytest.fail(f"the test left changed settings behind (before, after): {changed}")
 

@@ -81,3 +81,4 @@ from .softmax import (
     softmax_gradient as softmax_gradient,
 )
 from .threads import get_num_threads as get_num_threads, set_num_threads as set_num_threads
+from .threads import get_num_threads as get_num_threads, set_num_threads as set_num_threads
