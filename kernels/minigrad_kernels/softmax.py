@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from .arrays import Array, array_module
-from .registry import Arguments, Samples, arguments, kernel, per_element
+from .layout import elementwise
+from .registry import Arguments, Kernel, Samples, arguments, kernel, per_element
 
 
 def rows(count: int) -> Samples:
@@ -27,8 +29,19 @@ def rows(count: int) -> Samples:
         yield arguments(*draw(9), axis=0)
         yield arguments(*draw(0, 4), axis=1)
         yield arguments(*draw(4, 0), axis=1)
+        yield arguments(*draw(70, 515, dtype="f4"), axis=0)  # blocks of columns
+        yield arguments(*draw(70, 515, dtype="f4"), axis=1)  # groups of rows
+        yield arguments(*(x.transpose(0, 3, 1, 2) for x in draw(2, 3, 4, 5, dtype="f4")), axis=1)
+        low = -np.inf if count == 1 else -9.0
+        ends = np.array([[np.nan, 1, 2], [low, 1, 2], [3, 3, 3]], "f4")[:, :, None]
+        yield arguments(*[ends[:, :, 0]] * count, axis=1)
+        yield arguments(*[ends] * count, axis=1)
 
     return samples
+
+
+SMALL_SOFTMAX = 128
+"""Elements up to which NumPy's calls are done before a compiled kernel is."""
 
 
 def shifted(x: Array, axis: int, out: Array | None = None) -> Array:
@@ -72,3 +85,23 @@ def log_softmax_gradient(g: Array, y: Array, *, axis: int, out: Array | None = N
     """g - exp(y) * sum(g) along the axis, where y = log_softmax(x)."""
     xp = array_module(y)
     return xp.subtract(g, xp.exp(y) * g.sum(axis=axis, keepdims=True), out=out)
+
+
+# Compiled: each of them has the same name there
+
+
+def worth_compiled(x: Array, *_: Array, **__: object) -> bool:
+    """Whether the array is large enough."""
+    return x.size > SMALL_SOFTMAX
+
+
+def _on_numba(k: Kernel) -> None:
+    @k.on("numba", accepts=elementwise, worth=worth_compiled)
+    def build() -> Any:
+        from .cpu import softmax
+
+        return getattr(softmax, k.name)
+
+
+for _kernel in (softmax, softmax_gradient, log_softmax, log_softmax_gradient):
+    _on_numba(_kernel)

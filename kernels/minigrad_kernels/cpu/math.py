@@ -101,6 +101,27 @@ def _fma(typing: Any, x: Any, y: Any, z: Any) -> Any:
     return types.float32(types.float32, types.float32, types.float32), generate
 
 
+@intrinsic
+def maximum(typing: Any, x: Any, y: Any) -> Any:
+    """The larger of two numbers of one type; NaN if one of them is NaN.
+
+    Unlike a comparison, it may be reordered, so that a loop for the largest number is vectorised.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        real = args[0].type
+        kind = ir.FunctionType(real, [real, real])
+        return builder.call(builder.module.declare_intrinsic("llvm.maximum", [real], kind), args)
+
+    return (x(x, y) if x == y and x in (types.float32, types.float64) else None), generate
+
+
+@numba.njit(**OPTIONS)
+def difference(x: Any, y: Any) -> Any:
+    """x - y, rounded before anything is done with it: for callers whose sums may be reordered."""
+    return x - y
+
+
 # Exponentials
 
 ROUND = f32(1.5 * 2**23 + 127)
