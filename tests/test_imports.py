@@ -23,6 +23,7 @@ LAYERS = [  # what stands on one line may import each other and everything above
         "methods",
         "memory",
         "recording",
+        "flat",
         "inplace",
         "ops",
         "autograd",
@@ -91,6 +92,20 @@ def test_the_graph_knows_no_arrays() -> None:
 def test_kernels_never_import_minigrad(path: Path) -> None:
     used = [n for n, _ in imports(path, "minigrad_kernels") if n.partition(".")[0] == "minigrad"]
     assert not used
+
+
+def test_constants_of_compiled_code_stand_beside_it() -> None:
+    """Compiled code is kept until a file in `cpu` changes: it must depend on no other file."""
+    outside = {
+        name
+        for path in (KERNELS / "cpu").glob("*.py")
+        for name, _ in imports(path, "minigrad_kernels")
+        if name.startswith("minigrad_kernels.")
+        and not name.startswith("minigrad_kernels.cpu.")
+        and name.rpartition(".")[2].lstrip("_").isupper()
+    }
+    only_python_uses = {"minigrad_kernels.layout.REALS"}
+    assert outside <= only_python_uses, "constants that compiled code may contain"
 
 
 def test_the_reader_of_imports_sees_relative_ones(tmp_path: Path) -> None:

@@ -47,6 +47,15 @@ def _sources() -> str:
     return digest.hexdigest()[:16]
 
 
+@functools.cache
+def _file_digest(path: str) -> str:
+    """A digest of the source file: functions outside this package can be compiled, too."""
+    try:
+        return _DIGEST(Path(path).read_bytes()).hexdigest()[:8]
+    except OSError:  # typed in, there is no file
+        return "none"
+
+
 def cache_directory() -> Path:
     """Where compiled code is kept: in MINIGRAD_CACHE_DIR, or a folder of the user's cache.
 
@@ -184,4 +193,5 @@ class Cache(caching.FunctionCache):
 
     def __init__(self, function: Callable[..., Any], directory: Path, variant: str) -> None:
         super().__init__(function)
-        self._cache_file = _Files(directory, f"{self._impl.filename_base}-{variant}")
+        source = _file_digest(function.__code__.co_filename)
+        self._cache_file = _Files(directory, f"{self._impl.filename_base}-{variant}-{source}")
