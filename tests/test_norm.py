@@ -157,3 +157,43 @@ def test_a_change_of_the_input_before_backward_is_noticed():
     x += 1
     with pytest.raises(RuntimeError, match="batch_norm .* changed in place"):
         y.backward(mg.ones(2, 2))
+
+
+@pytest.mark.parametrize("name", ["batch_norm", "layer_norm"])
+def test_gradients_computed_together_are_those_of_each_pass(rng, name):
+    """A pass for the input alone leaves the others' gradients behind: they must not turn up later,
+    with a cotangent that changed, nor twice."""
+    x, w, b = (mg.tensor(rng.normal(size=s), requires_grad=True) for s in ((5, 4), (4,), (4,)))
+    v = mg.tensor(rng.normal(size=(5, 4)))
+    arguments = (None, None, w, b, True) if name == "batch_norm" else ((4,), w, b)
+    y = getattr(ops, name)(x, *arguments)
+    together = mg.grad(y, [x, w, b], v, retain_graph=True)
+    alone = [mg.grad(y, [t], v, retain_graph=True)[0] for t in (w, b)]
+    for one, other in zip(together[1:], alone, strict=True):
+        np.testing.assert_allclose(one.data, other.data, rtol=1e-12)
+        assert not np.may_share_memory(one.data, other.data)
+
+    mg.grad(y, [x], v, retain_graph=True)
+    v.mul_(2)
+    for one, t in zip(together[1:], (w, b), strict=True):
+        np.testing.assert_allclose(mg.grad(y, [t], v, retain_graph=True)[0].data, 2 * one.data)
+    mg.grad(y, [x], v, retain_graph=True)
+    first, second = (mg.grad(y, [w], v, retain_graph=True)[0] for _ in range(2))
+    np.testing.assert_allclose(first.data, second.data, rtol=1e-12)
+    assert not np.may_share_memory(first.data, second.data)
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_statistics_far_from_zero(rng, last):
+    """In float32, of many numbers around 1000: rounded once or twice, nothing cancels."""
+    x = (rng.normal(size=(8, 20, 24, 20)) + 1000).astype("f4")
+    exact = x.astype("f8")
+    mean, var = exact.mean((0, 2, 3)), exact.var((0, 2, 3))
+    normal = (exact - mean[:, None, None]) / np.sqrt(var + 1e-5)[:, None, None]
+    array = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2) if last else x
+    running = mg.tensor(np.zeros(20, "f4")), mg.tensor(np.zeros(20, "f4"))
+    y = ops.batch_norm(mg.as_tensor(array), *running, training=True, momentum=1.0)
+    # A mean near 1000 is rounded to multiples of 6e-5, and so is what is subtracted.
+    np.testing.assert_allclose(y.data, normal, rtol=0, atol=2e-4)
+    np.testing.assert_allclose(running[0].data, mean, rtol=2e-7)
+    np.testing.assert_allclose(running[1].data, var * (3840 / 3839), rtol=1e-5)

@@ -44,9 +44,11 @@ from .mean_pool import (
 )
 from .norm import (
     batch_norm as batch_norm,
+    batch_norm_gradients as batch_norm_gradients,
     batch_norm_input_gradient as batch_norm_input_gradient,
     batch_norm_weight_gradient as batch_norm_weight_gradient,
     layer_norm as layer_norm,
+    layer_norm_gradients as layer_norm_gradients,
     layer_norm_input_gradient as layer_norm_input_gradient,
     layer_norm_weight_gradient as layer_norm_weight_gradient,
 )
@@ -80,5 +82,4 @@ from .softmax import (
     softmax as softmax,
     softmax_gradient as softmax_gradient,
 )
-from .threads import get_num_threads as get_num_threads, set_num_threads as set_num_threads
 from .threads import get_num_threads as get_num_threads, set_num_threads as set_num_threads

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array, array_module, deliver, deliver_all, summing_type
+from .layout import large, plain
 from .registry import Arguments, Cost, arguments, kernel
 
 # What both have in common. Here weight and bias have a shape that broadcasts with x.
@@ -58,6 +59,10 @@ def _input_gradient(
     dx -= y
     dx *= scale
     return dx
+
+
+def _normalizable(x: Array, *others: Array | None, **_: object) -> bool:
+    return x.size > 0 and plain(x, *(a for a in others if a is not None))
 
 
 # Batch norm: x is (N, C, ...); weight, bias, mean and variance are (C,)
@@ -110,6 +115,13 @@ def batch_norm(
     return deliver_all((y.astype(x.dtype, copy=False), mean.reshape(-1), var.reshape(-1)), out)
 
 
+@batch_norm.on("numba", accepts=_normalizable, worth=large)
+def _batch_norm_numba() -> Any:
+    from .cpu.norm import batch_norm
+
+    return batch_norm
+
+
 def _statistics(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
     _, mean, var = _normalize(x, axes, 1.0)
     return mean.squeeze(axes), var.squeeze(axes)
@@ -149,12 +161,24 @@ def batch_norm_input_gradient(
     return deliver(dx.astype(x.dtype, copy=False), out)
 
 
+@batch_norm_input_gradient.on("numba", accepts=_normalizable, worth=large)
+def _batch_norm_input_gradient_numba() -> Any:
+    from .cpu.norm import batch_norm_input_gradient
+
+    return batch_norm_input_gradient
+
+
 def batch_norm_weight_gradient_samples(rng: np.random.Generator) -> Iterator[Arguments]:
     """As for the gradient of the input."""
     for x in images(rng):
         yield arguments(
             rng.normal(size=x.shape).astype(x.dtype), x, *_statistics(x, _channel_axes(x)), eps=1e-5
         )
+
+
+def gradients_cost(g: Array, x: Array, *_: Any, **__: Any) -> Cost:
+    """As that of the input's gradient: the sums are the other gradients."""
+    return Cost(flops=11.0 * x.size, bytes=3.0 * x.nbytes)
 
 
 def weight_gradient_cost(g: Array, x: Array, *_: Any, **__: Any) -> Cost:
@@ -171,6 +195,38 @@ def batch_norm_weight_gradient(
     y *= g
     dw: Array = y.sum(axis=_channel_axes(x)) * _reciprocal_deviation(var, eps)
     return deliver(dw.astype(x.dtype, copy=False), out)
+
+
+@batch_norm_weight_gradient.on("numba", accepts=_normalizable, worth=large)
+def _batch_norm_weight_gradient_numba() -> Any:
+    from .cpu.norm import batch_norm_weight_gradient
+
+    return batch_norm_weight_gradient
+
+
+@kernel(samples=batch_norm_gradient_samples, cost=gradients_cost)
+def batch_norm_gradients(
+    g: Array,
+    x: Array,
+    weight: Array | None,
+    mean: Array,
+    var: Array,
+    *,
+    eps: float,
+    out: Any = None,
+) -> tuple[Array, Array, Array]:
+    """The gradients of x, of the weight and of the bias, which share their sums."""
+    dx = batch_norm_input_gradient.reference(g, x, weight, mean, var, eps=eps)
+    dw = batch_norm_weight_gradient.reference(g, x, mean, var, eps=eps)
+    db = _wide(g).sum(axis=_channel_axes(x)).astype(x.dtype, copy=False)
+    return deliver_all((dx, dw, db), out)
+
+
+@batch_norm_gradients.on("numba", accepts=_normalizable, worth=large)
+def _batch_norm_gradients_numba() -> Any:
+    from .cpu.norm import batch_norm_gradients
+
+    return batch_norm_gradients
 
 
 # Layer norm: x is (..., D); weight and bias are (D,); mean and variance have the shape of the rows
@@ -210,6 +266,13 @@ def layer_norm(
     return deliver_all((y.astype(x.dtype, copy=False), mean[..., 0], var[..., 0]), out)
 
 
+@layer_norm.on("numba", accepts=_normalizable, worth=large)
+def _layer_norm_numba() -> Any:
+    from .cpu.layer_norm import layer_norm
+
+    return layer_norm
+
+
 def layer_norm_gradient_samples(rng: np.random.Generator) -> Iterator[Arguments]:
     """With and without a weight."""
     for x in rows(rng):
@@ -237,6 +300,13 @@ def layer_norm_input_gradient(
     return deliver(dx.astype(x.dtype, copy=False), out)
 
 
+@layer_norm_input_gradient.on("numba", accepts=_normalizable, worth=large)
+def _layer_norm_input_gradient_numba() -> Any:
+    from .cpu.layer_norm import layer_norm_input_gradient
+
+    return layer_norm_input_gradient
+
+
 def layer_norm_weight_gradient_samples(rng: np.random.Generator) -> Iterator[Arguments]:
     """As for the gradient of the input."""
     for x in rows(rng):
@@ -254,3 +324,35 @@ def layer_norm_weight_gradient(
     y *= g
     dw: Array = y.sum(axis=tuple(range(x.ndim - 1)))
     return deliver(dw.astype(x.dtype, copy=False), out)
+
+
+@layer_norm_weight_gradient.on("numba", accepts=_normalizable, worth=large)
+def _layer_norm_weight_gradient_numba() -> Any:
+    from .cpu.layer_norm import layer_norm_weight_gradient
+
+    return layer_norm_weight_gradient
+
+
+@kernel(samples=layer_norm_gradient_samples, cost=gradients_cost)
+def layer_norm_gradients(
+    g: Array,
+    x: Array,
+    weight: Array | None,
+    mean: Array,
+    var: Array,
+    *,
+    eps: float,
+    out: Any = None,
+) -> tuple[Array, Array, Array]:
+    """The gradients of x, of the weight and of the bias, which share their sums."""
+    dx = layer_norm_input_gradient.reference(g, x, weight, mean, var, eps=eps)
+    dw = layer_norm_weight_gradient.reference(g, x, mean, var, eps=eps)
+    db = _wide(g).sum(axis=tuple(range(x.ndim - 1))).astype(x.dtype, copy=False)
+    return deliver_all((dx, dw, db), out)
+
+
+@layer_norm_gradients.on("numba", accepts=_normalizable, worth=large)
+def _layer_norm_gradients_numba() -> Any:
+    from .cpu.layer_norm import layer_norm_gradients
+
+    return layer_norm_gradients

@@ -13,7 +13,15 @@ from ..inplace import is_writable, write
 from ..recording import record
 from ..tensor import Tensor, TensorLike, as_tensor, together, wrap
 from .elementwise import add, mul, sub
-from .layer_norm import check_eps, check_same_shape, checked, curvature, data_of, statistics_of
+from .layer_norm import (
+    Together,
+    check_eps,
+    check_same_shape,
+    checked,
+    curvature,
+    data_of,
+    statistics_of,
+)
 from .reduce import sum as sum_of
 from .registry import differentiable, fails, positive, real, sample
 from .shape import reshape
@@ -126,18 +134,26 @@ def _trained(x: Tensor, w: Any, b: Any, eps: float) -> tuple[Tensor, Any, Any]:
     y, mean, var = kernels.batch_norm(x.data, data_of(w), data_of(b), eps=eps)
     m, v = wrap(mean), wrap(var)
     axes = _channel_axes(x)
+    joint = Together(kernels.batch_norm_gradients, eps)
 
-    def by_x(g: Any, x: Any, m: Any, v: Any, w: Any = None) -> Tensor:
+    def by_x(g: Any, x: Any, m: Any, v: Any, w: Any = None) -> Any:
+        if g.__class__ is not Tensor:
+            return joint.input(g, x, m, v, w)
         return batch_norm_input_gradient(g, x, w, eps, (m, v))
 
-    def by_weight(g: Any, x: Any, m: Any, v: Any) -> Tensor:
-        return batch_norm_weight_gradient(g, x, eps, (m, v))
+    def by_weight(g: Any, x: Any, m: Any, v: Any) -> Any:
+        found = joint.found("weight", g)
+        return batch_norm_weight_gradient(g, x, eps, (m, v)) if found is None else found
+
+    def by_bias(g: Any) -> Any:
+        found = joint.found("bias", g)
+        return sum_of(g, axes) if found is None else found
 
     edges: list[Any] = [(x, by_x, (x, m, v) if w is None else (x, m, v, w))]
     if w is not None:
         edges.append((w, by_weight, (x, m, v)))
     if b is not None:
-        edges.append((b, lambda g: sum_of(g, axes), None))
+        edges.append((b, by_bias, None))
     return record(batch_norm, y, *edges), mean, var
 
 

@@ -12,6 +12,7 @@ weight w scales what comes after it. With a cotangent h,
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ import numpy as np
 import minigrad_kernels as kernels
 
 from .. import dtypes
+from ..graph import Clock
 from ..recording import record
 from ..tensor import Tensor, TensorLike, as_tensor, together, wrap
 from .elementwise import add, mul, sub
@@ -86,6 +88,34 @@ def statistics_of(x: Tensor, kernel: kernels.Kernel, given: Any) -> tuple[Tensor
         _, mean, var = kernel(x.data, None, None, eps=1.0)
         return wrap(mean), wrap(var)
     return as_tensor(given[0]), as_tensor(given[1])
+
+
+class Together:
+    """The gradients of input, weight and bias share their sums, and are computed in one go.
+
+    A backward pass over bare arrays calls the rules of a node one after the other with the same
+    gradient g. The first, the input's, leaves the others' results for them: each to be taken once,
+    with the same g, before any tensor was changed in place. A rule that finds nothing, since only
+    its own gradient was asked for, computes it alone.
+    """
+
+    def __init__(self, kernel: kernels.Kernel, eps: float) -> None:
+        self.kernel = kernel
+        self.eps = eps
+        self.left: dict[str, Any] = {}
+
+    def input(self, g: Any, x: Any, m: Any, v: Any, w: Any = None) -> Any:
+        """The gradient of the input."""
+        dx, dw, db = self.kernel(g, x, w, m, v, eps=self.eps)
+        self.left = {"g": weakref.ref(g), "at": Clock.latest_change, "weight": dw, "bias": db}
+        return dx
+
+    def found(self, what: str, g: Any) -> Any:
+        """The gradient of "weight" or "bias" if it was left for this g, or None."""
+        left = self.left
+        if left and left["g"]() is g and left["at"] == Clock.latest_change:
+            return left.pop(what, None)
+        return None
 
 
 # Layer norm: (..., D), normalised along the last dimension
@@ -181,18 +211,26 @@ def _over_rows(x: Tensor, w: Any, b: Any, eps: float) -> Tensor:
     """Layer norm along the last dimension."""
     y, mean, var = kernels.layer_norm(x.data, data_of(w), data_of(b), eps=eps)
     m, v = wrap(mean), wrap(var)
+    joint = Together(kernels.layer_norm_gradients, eps)
 
-    def by_x(g: Any, x: Any, m: Any, v: Any, w: Any = None) -> Tensor:
+    def by_x(g: Any, x: Any, m: Any, v: Any, w: Any = None) -> Any:
+        if g.__class__ is not Tensor:
+            return joint.input(g, x, m, v, w)
         return layer_norm_input_gradient(g, x, w, eps, (m, v))
 
-    def by_weight(g: Any, x: Any, m: Any, v: Any) -> Tensor:
-        return layer_norm_weight_gradient(g, x, eps, (m, v))
+    def by_weight(g: Any, x: Any, m: Any, v: Any) -> Any:
+        found = joint.found("weight", g)
+        return layer_norm_weight_gradient(g, x, eps, (m, v)) if found is None else found
+
+    def by_bias(g: Any) -> Any:
+        found = joint.found("bias", g)
+        return g if found is None else found  # summed over the rows by the engine
 
     edges: list[Any] = [(x, by_x, (x, m, v) if w is None else (x, m, v, w))]
     if w is not None:
         edges.append((w, by_weight, (x, m, v)))
     if b is not None:
-        edges.append((b, lambda g: g, None))  # summed over the rows by the engine
+        edges.append((b, by_bias, None))
     return record(layer_norm, y, *edges)
 
 
