@@ -27,6 +27,7 @@ _GRANULE = 1 << 16
 # A forked child must not write into its parent's arrays, which the default, shared memory, is.
 _OPTIONS = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if os.name == "posix" else {}
 
+_Mapping = mmap.mmap
 _free: defaultdict[int, list[mmap.mmap]] = defaultdict(list)
 _lock = threading.RLock()  # entered again if the collector frees a block while it is held
 _kept = _used = _most = 0  # bytes kept for later, in use, and in use at most so far
@@ -37,7 +38,8 @@ class _Block(np.ndarray[Any, np.dtype[Any]]):
 
     def __del__(self) -> None:
         mapping = self.base
-        if isinstance(mapping, mmap.mmap):
+        # When Python ends, modules lose their names one after the other, this one and mmap, too.
+        if _free is not None and isinstance(mapping, _Mapping):
             _give_back(mapping)
 
 
