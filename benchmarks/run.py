@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import importlib
 import json
 import os
 import subprocess
@@ -16,8 +15,8 @@ from typing import Any
 import minigrad
 from minigrad import machine as this_machine
 
-from . import peers as adapters
-from .harness import QUICK, Budget, ResultsDiffer, Row, measure, table
+from . import peers as adapters, roofline, suites
+from .harness import QUICK, Budget, ResultsDiffer, Row, measure, rows, table
 
 
 def run(
@@ -30,37 +29,49 @@ def run(
     """Measure the cases whose names contain `only`, print tables, write the rows to `file`.
 
     Returns:
-        1 if results of some case differed from ours, which is then not timed; else 0.
+        1 if results of some case differed from ours, which is then not timed, or some figure is
+        beyond what this machine can do; else 0.
     """
     load = _load()
     if load > 0.25 * this_machine.cores():
         print(f"this machine is busy (load {load:.1f}): times of several threads cannot be trusted")
-    budget = QUICK if quick else Budget()
     results: list[Row] = []
-    status = 0
+    differing: list[str] = []
     for name in names:
         print(f"\n{name}")
         found: list[Row] = []
-        suite = importlib.import_module(f"benchmarks.suites.{name}")
+        suite = suites.load(name)
+        budget = QUICK if quick else getattr(suite, "BUDGET", Budget())
         for case in suite.cases(peers, quick):
             if only not in case.name:
                 continue
             try:
-                found += measure(name, case, budget)
+                found += measure(name, case, budget, getattr(suite, "rows", rows))
             except ResultsDiffer as error:
                 print(f"not timed: {error}")
-                status = 1
-        print(table(found), flush=True)
+                differing.append(str(error))
+        print(getattr(suite, "table", table)(found), flush=True)
         results += found
+    ceilings = roofline.measured()
+    if ceilings is not None:
+        print(
+            f"\nceilings: {ceilings.flops / 1e9:.1f} GFLOP/s (matrix product of "
+            f"{ceilings.product}), {ceilings.bytes / 1e9:.1f} GB/s (triad)"
+        )
     about = {**machine(), "load_before": load}
     print(f"\n{about['processor']}, {about['cores']} cores, {about['python']}, "
           + ", ".join(f"{k} {v}" for k, v in about["versions"].items()))  # fmt: skip
     if file is not None:
-        rows = [dataclasses.asdict(row) for row in results]
+        written = {
+            "machine": about,
+            "ceilings": None if ceilings is None else dataclasses.asdict(ceilings),
+            "not_timed": differing,
+            "rows": [dataclasses.asdict(row) for row in results],
+        }
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps({"machine": about, "rows": rows}, indent=1) + "\n")
+        file.write_text(json.dumps(written, indent=1) + "\n")
         print(f"wrote {file}")
-    return status
+    return 1 if differing or any(row.error for row in results) else 0
 
 
 def _load() -> float:

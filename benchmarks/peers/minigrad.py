@@ -10,9 +10,11 @@ import numpy as np
 import minigrad as mg
 import minigrad.nn.functional as F
 from minigrad import nn, optim
+from minigrad_kernels import memory
 
 from ..harness import OURS, Contender
 from ..networks import LEARNING_RATE, Conv, Flatten, Layer, Linear, Pool, Relu
+from ..operations import Operation
 from ..work import Program
 
 
@@ -36,6 +38,56 @@ def derivatives(
         return [y, *(x.grad for x in xs)]
 
     return [Contender(OURS, run, lambda ts: [np.asarray(t.detach()) for t in ts])]
+
+
+def operation(work: Operation) -> list[Contender]:
+    """Forward and backward, in each layout of images."""
+    return [_operation(work, *layout) for layout in work.layouts()]
+
+
+def _operation(
+    work: Operation, suffix: str, inputs: Sequence[np.ndarray], cotangent: np.ndarray | None
+) -> Contender:
+    xs = [mg.tensor(x, requires_grad=True) for x in inputs]
+    cs = [mg.tensor(c) for c in work.constants]
+    g = None if cotangent is None else mg.tensor(cotangent)
+
+    def run() -> list[Any]:
+        for x in xs:
+            x.grad = None
+        y = work.program(F, *xs, *cs)
+        y.backward(g)
+        return [y, *(x.grad for x in xs)]
+
+    return Contender(OURS + suffix, run, lambda ts: [np.asarray(t.detach()) for t in ts])
+
+
+def adam_steps(parameters: dict[str, Any], gradients: dict[str, Any]) -> list[Contender]:
+    """`step()` with gradients that a backward pass left."""
+    ps = [nn.Parameter(mg.tensor(w)) for w in parameters.values()]
+    gs = [mg.tensor(g) for g in gradients.values()]
+    optimizer = optim.Adam(ps, lr=LEARNING_RATE)
+
+    def reset() -> None:
+        nonlocal optimizer
+        with mg.no_grad():
+            for p, w in zip(ps, parameters.values(), strict=True):
+                p.copy_(mg.tensor(w))
+        optimizer = optim.Adam(ps, lr=LEARNING_RATE)
+        optimizer.zero_grad()
+        for p, g in zip(ps, gs, strict=True):
+            (p * g).sum().backward()
+
+    def run() -> list[Any]:
+        optimizer.step()
+        return ps
+
+    return [Contender(OURS, run, lambda ts: [np.array(t.detach()) for t in ts], reset=reset)]
+
+
+def release() -> None:
+    """Return the memory that is kept for later arrays to the system."""
+    memory.release()
 
 
 def training_steps(

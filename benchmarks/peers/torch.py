@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from ..harness import Contender
 from ..networks import LEARNING_RATE, Conv, Flatten, Layer, Linear, Pool, Relu
+from ..operations import Operation
 from ..work import Program
 
 
@@ -36,6 +38,61 @@ def derivatives(
         return [y, *(x.grad for x in xs)]
 
     return [Contender("torch", run, lambda ts: [t.detach().numpy() for t in ts])]
+
+
+def operation(work: Operation) -> list[Contender]:
+    """Forward and backward, in each layout of images."""
+    return [_operation(work, *layout) for layout in work.layouts()]
+
+
+def _operation(
+    work: Operation, suffix: str, inputs: Sequence[np.ndarray], cotangent: np.ndarray | None
+) -> Contender:
+    # from_numpy and detach keep the layout
+    xs = [torch.from_numpy(x).clone().requires_grad_() for x in inputs]
+    cs = [torch.from_numpy(c) for c in work.constants]
+    g = None if cotangent is None else torch.from_numpy(cotangent)
+
+    def run() -> list[Any]:
+        for x in xs:
+            x.grad = None
+        y = work.program(F, *xs, *cs)
+        y.backward(g)
+        return [y, *(x.grad for x in xs)]
+
+    return Contender(f"torch{suffix}", run, lambda ts: [t.detach().numpy() for t in ts])
+
+
+def adam_steps(parameters: dict[str, Any], gradients: dict[str, Any]) -> list[Contender]:
+    """`step()` as it comes, and fused."""
+    return [
+        _adam_steps("torch", parameters, gradients, fused=None),
+        _adam_steps("torch (fused)", parameters, gradients, fused=True),
+    ]
+
+
+def _adam_steps(
+    name: str, parameters: dict[str, Any], gradients: dict[str, Any], fused: bool | None
+) -> Contender:
+    ps = [nn.Parameter(torch.tensor(w)) for w in parameters.values()]
+    gs = [torch.tensor(g) for g in gradients.values()]
+    optimizer = torch.optim.Adam(ps, lr=LEARNING_RATE, fused=fused)
+
+    def reset() -> None:
+        nonlocal optimizer
+        with torch.no_grad():
+            for p, w in zip(ps, parameters.values(), strict=True):
+                p.copy_(torch.from_numpy(w))
+        optimizer = torch.optim.Adam(ps, lr=LEARNING_RATE, fused=fused)
+        optimizer.zero_grad()
+        for p, g in zip(ps, gs, strict=True):
+            (p * g).sum().backward()
+
+    def run() -> list[Any]:
+        optimizer.step()
+        return ps
+
+    return Contender(name, run, lambda ts: [t.detach().numpy().copy() for t in ts], reset=reset)
 
 
 def training_steps(
