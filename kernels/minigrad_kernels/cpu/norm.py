@@ -44,21 +44,44 @@ def _column_sums(x, sums):
 
 
 @numba.njit(fastmath=SUMS)
-def _column_squares(x, mean, sums):
-    """Write the sums of (x - mean)**2 over the columns of x (rows, C)."""
-    sums[:] = sums.dtype.type(0)
+def _column_squares(x, mean, apart, squares):
+    """Write the sums of d = x - mean and of d**2 over the columns of x (rows, C)."""
+    apart[:] = apart.dtype.type(0)
+    squares[:] = apart.dtype.type(0)
     fours = x.shape[0] // 4
     for p in range(fours):
         a, b, c, d = x[4 * p], x[4 * p + 1], x[4 * p + 2], x[4 * p + 3]
-        for i in range(sums.size):
+        for i in range(mean.size):
             m = mean[i]
             ai, bi, ci, di = a[i] - m, b[i] - m, c[i] - m, d[i] - m
-            sums[i] += (ai * ai + bi * bi) + (ci * ci + di * di)
+            apart[i] += (ai + bi) + (ci + di)
+            squares[i] += (ai * ai + bi * bi) + (ci * ci + di * di)
     for p in range(4 * fours, x.shape[0]):
         a = x[p]
-        for i in range(sums.size):
+        for i in range(mean.size):
             ai = a[i] - mean[i]
-            sums[i] += ai * ai
+            apart[i] += ai
+            squares[i] += ai * ai
+
+
+@numba.njit
+def _moments(partial, rows, count, i):
+    """Mean and variance of column i, from what each chunk has found.
+
+    A chunk's mean was rounded; the mean of what its elements are apart from it is the correction.
+    """
+    chunks = partial.shape[0]
+    mean, square = 0.0, 0.0
+    for k in range(chunks):
+        apart = np.float64(partial[k, 1, i])
+        mean += min(rows, count - k * rows) * np.float64(partial[k, 0, i])
+        mean += apart if math.isfinite(apart) else 0.0  # infinity - infinity says nothing
+    mean /= count
+    for k in range(chunks):
+        size, apart = min(rows, count - k * rows), np.float64(partial[k, 1, i])
+        offset = np.float64(partial[k, 0, i]) - mean
+        square += np.float64(partial[k, 2, i]) + offset * (2 * apart + size * offset)
+    return mean, 0.0 if square < 0 else square / count
 
 
 @compiled(fastmath=SUMS)
@@ -68,21 +91,14 @@ def _forward_rows(x, weight, bias, eps, rows, partial, y, mean, var):
     chunks = partial.shape[0]
     for k in prange(chunks):
         part = x[k * rows : min((k + 1) * rows, count)]
-        means, squares = partial[k, 0], partial[k, 1]
+        means = partial[k, 0]
         _column_sums(part, means)
         for i in range(channels):
             means[i] /= real(part.shape[0])
-        _column_squares(part, means, squares)
+        _column_squares(part, means, partial[k, 1], partial[k, 2])
     table = np.empty((3, channels), x.dtype)
     for i in range(channels):
-        added, square = 0.0, 0.0
-        for k in range(chunks):
-            added += min(rows, count - k * rows) * np.float64(partial[k, 0, i])
-        added /= count
-        for k in range(chunks):
-            apart = np.float64(partial[k, 0, i]) - added
-            square += np.float64(partial[k, 1, i]) + min(rows, count - k * rows) * apart * apart
-        mean[i], var[i] = added, square / count
+        mean[i], var[i] = _moments(partial, rows, count, i)
         table[0, i] = mean[i]
         table[1, i] = np.float64(weight[i]) / math.sqrt(np.float64(var[i]) + eps)
         table[2, i] = bias[i]
@@ -248,10 +264,10 @@ def _new(x: Array, last: bool) -> Array:
 
 
 def _chunks(rows: Array) -> tuple[int, Array]:
-    """How many rows (M, C) make a chunk, and room for two sums of C numbers for each chunk."""
+    """How many rows (M, C) make a chunk, and room for three sums of C numbers for each chunk."""
     count, channels = rows.shape
     length = max(1, min(_MOST_ROWS, CHUNK // channels))
-    return length, empty((-(-count // length), 2, channels), rows.dtype)
+    return length, empty((-(-count // length), 3, channels), rows.dtype)
 
 
 def given(parameter: Array | None, default: float, channels: int, dtype: Any) -> Array:
