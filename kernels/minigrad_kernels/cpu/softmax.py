@@ -15,6 +15,7 @@ from numba import prange
 
 from ..arrays import Array, deliver
 from ..layout import dense, empty_like, like
+from ..memory import empty
 from .compiled import CHUNK, Compiled, compiled
 from .elementwise import writes_straight
 from .math import difference, exp, log, maximum
@@ -43,7 +44,13 @@ def sliced(x: Array, axis: int) -> Array:
 
 def along(rows: Compiled, columns: Compiled, out: Array | None, axis: int, *inputs: Array) -> Array:
     """rows(*inputs, y) or columns(*inputs, y) along the axis; returns y, or `out`."""
-    model = dense(inputs[0])
+    x = inputs[0]
+    if out is None and x.size and axis in (-1, x.ndim - 1) and _contiguous(inputs):
+        y = empty(x.shape, x.dtype)
+        run = rows.serial if y.size <= CHUNK else rows.parallel
+        run(*[a.reshape(-1, x.shape[-1]) for a in (*inputs, y)])
+        return y
+    model = dense(x)
     y = out
     if out is None or not writes_straight(out, model, inputs):
         y = empty_like(model)
@@ -55,6 +62,10 @@ def along(rows: Compiled, columns: Compiled, out: Array | None, axis: int, *inpu
         run = function.serial if y.size <= CHUNK else function.parallel
         run(*views)
     return y if y is out else deliver(y, out)
+
+
+def _contiguous(arrays: tuple[Array, ...]) -> bool:
+    return all(x.flags.c_contiguous for x in arrays)
 
 
 @numba.njit
@@ -76,11 +87,14 @@ def blocks(x: Any) -> int:
 
 
 @numba.njit
-def block(x: Any, index: int) -> Any:
-    """The columns (n, width) of a block."""
+def block(x: Any, index: int) -> tuple[Any, slice]:
+    """Where the columns of a block lie: in which (n, inner), and which of them.
+
+    A row of them is a[j][part]; a[:, part] would not be known to be contiguous.
+    """
     each = (x.shape[2] + COLUMNS - 1) // COLUMNS
     start = index % each * COLUMNS
-    return x[index // each, :, start : min(start + COLUMNS, x.shape[2])]
+    return x[index // each], slice(start, min(start + COLUMNS, x.shape[2]))
 
 
 @numba.njit
@@ -102,11 +116,11 @@ def exponentials(a: Any, top: Any) -> Any:
 
 
 @numba.njit
-def largest_of_columns(a: Any) -> Any:
-    """The largest number of each column of (n, width)."""
-    top = a[0].copy()
+def largest_of_columns(a: Any, part: slice) -> Any:
+    """The largest number of each column of a block."""
+    top = a[0][part].copy()
     for j in range(1, a.shape[0]):
-        aj = a[j]
+        aj = a[j][part]
         for i in range(aj.size):
             top[i] = maximum(top[i], aj[i])
     return top
@@ -135,17 +149,17 @@ def _softmax_rows(x, y):
 @compiled(fastmath=SUM)
 def _softmax_columns(x, y):
     for index in prange(blocks(x)):
-        a, b = block(x, index), block(y, index)
-        top = largest_of_columns(a)
+        (a, part), b = block(x, index), block(y, index)[0]
+        top = largest_of_columns(a, part)
         total = np.zeros_like(top)
         for j in range(a.shape[0]):
-            aj, bj = a[j], b[j]
+            aj, bj = a[j][part], b[j][part]
             for i in range(aj.size):
                 e = exp(aj[i] - top[i])
                 bj[i] = e
                 total[i] += e
         for j in range(b.shape[0]):
-            bj = b[j]
+            bj = b[j][part]
             for i in range(bj.size):
                 bj[i] /= total[i]
 
@@ -171,14 +185,14 @@ def _softmax_gradient_rows(g, y, gx):
 @compiled(fastmath=SUM)
 def _softmax_gradient_columns(g, y, gx):
     for index in prange(blocks(g)):
-        a, b, c = block(g, index), block(y, index), block(gx, index)
-        total = np.zeros_like(a[0])
+        (a, part), b, c = block(g, index), block(y, index)[0], block(gx, index)[0]
+        total = np.zeros_like(a[0][part])
         for j in range(a.shape[0]):
-            aj, bj = a[j], b[j]
+            aj, bj = a[j][part], b[j][part]
             for i in range(aj.size):
                 total[i] += aj[i] * bj[i]
         for j in range(a.shape[0]):
-            aj, bj, cj = a[j], b[j], c[j]
+            aj, bj, cj = a[j][part], b[j][part], c[j][part]
             for i in range(aj.size):
                 cj[i] = bj[i] * (aj[i] - total[i])
 
@@ -206,17 +220,17 @@ def _log_softmax_rows(x, y):
 @compiled(fastmath=SUM)
 def _log_softmax_columns(x, y):
     for index in prange(blocks(x)):
-        a, b = block(x, index), block(y, index)
-        top = largest_of_columns(a)
+        (a, part), b = block(x, index), block(y, index)[0]
+        top = largest_of_columns(a, part)
         total = np.zeros_like(top)
         for j in range(a.shape[0]):
-            aj = a[j]
+            aj = a[j][part]
             for i in range(aj.size):
                 total[i] += exp(aj[i] - top[i])
         for i in range(total.size):
             total[i] = log(total[i])
         for j in range(a.shape[0]):
-            aj, bj = a[j], b[j]
+            aj, bj = a[j][part], b[j][part]
             for i in range(aj.size):
                 bj[i] = difference(aj[i], top[i]) - total[i]
 
@@ -242,14 +256,14 @@ def _log_softmax_gradient_rows(g, y, gx):
 @compiled(fastmath=SUM)
 def _log_softmax_gradient_columns(g, y, gx):
     for index in prange(blocks(g)):
-        a, b, c = block(g, index), block(y, index), block(gx, index)
-        total = np.zeros_like(a[0])
+        (a, part), b, c = block(g, index), block(y, index)[0], block(gx, index)[0]
+        total = np.zeros_like(a[0][part])
         for j in range(a.shape[0]):
-            aj = a[j]
+            aj = a[j][part]
             for i in range(aj.size):
                 total[i] += aj[i]
         for j in range(a.shape[0]):
-            aj, bj, cj = a[j], b[j], c[j]
+            aj, bj, cj = a[j][part], b[j][part], c[j][part]
             for i in range(aj.size):
                 cj[i] = aj[i] - exp(bj[i]) * total[i]
 
