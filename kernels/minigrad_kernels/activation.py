@@ -8,7 +8,7 @@ takes to ask whose the array is.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -203,18 +203,29 @@ def _normal_below(xp: ModuleType, x: Array) -> Array:
 
 # Compiled: each of them has the same name there
 
+SMALL_EXPONENTIALS = 512
+"""Elements up to which NumPy is done with an exponential before a compiled kernel has begun."""
 
-def _on_numba(k: Kernel) -> None:
-    @k.on("numba", accepts=elementwise, worth=large)
+
+def many_exponentials(*arrays: Array, **_: object) -> bool:
+    """Whether a kernel that computes an exponential for each element is worth calling."""
+    return arrays[0].size > SMALL_EXPONENTIALS
+
+
+def _on_numba(k: Kernel, worth: Callable[..., bool]) -> None:
+    @k.on("numba", accepts=elementwise, worth=worth)
     def build() -> Any:
         from .cpu import activation
 
         return getattr(activation, k.name)
 
 
+_cheap = (relu, relu_gradient, leaky_relu, leaky_relu_gradient, sigmoid_gradient, tanh_gradient)
+for _kernel in _cheap:
+    _on_numba(_kernel, large)
+
 for _kernel in (
-    *(relu, relu_gradient, leaky_relu, leaky_relu_gradient, elu, elu_gradient),
-    *(sigmoid, sigmoid_gradient, tanh, tanh_gradient, silu, silu_gradient),
+    *(elu, elu_gradient, sigmoid, tanh, silu, silu_gradient),
     *(softplus, softplus_gradient, gelu, gelu_gradient),
 ):
-    _on_numba(_kernel)
+    _on_numba(_kernel, many_exponentials)

@@ -40,7 +40,7 @@ def rows(count: int) -> Samples:
     return samples
 
 
-SMALL_SOFTMAX = 128
+SMALL_SOFTMAX = 256
 """Elements up to which NumPy's calls are done before a compiled kernel is."""
 
 

@@ -10,7 +10,16 @@ from numba import prange
 from ..arrays import Array
 from .compiled import chunks, compiled, span
 from .elementwise import elementwise
-from .math import bell, exp, expm1, log1p, normal_below, sigmoid as logistic, tanh as tangent
+from .math import (
+    bell,
+    exp,
+    exp_of_negative,
+    expm1,
+    log1p,
+    normal_below,
+    sigmoid as logistic,
+    tanh as tangent,
+)
 
 # Kinked at 0
 
@@ -219,7 +228,7 @@ def _softplus(x, beta, threshold, y):
             xi = a[i]
             z = xi * beta
             positive = zero if z <= zero else z
-            smooth = (positive + log1p(exp(-abs(z)))) / beta
+            smooth = (positive + log1p(exp_of_negative(-abs(z)))) / beta
             b[i] = xi if z > threshold else smooth
 
 

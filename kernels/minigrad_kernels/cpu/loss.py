@@ -9,7 +9,7 @@ from ..arrays import Array, deliver, deliver_all
 from ..memory import empty
 from .compiled import CHUNK, compiled
 from .elementwise import writes_straight
-from .math import difference, exp, log
+from .math import difference, exp_of_negative, log
 from .softmax import SUM, exponentials, group, groups, largest
 
 # Cross-entropy of class numbers
@@ -81,9 +81,9 @@ def _cross_entropy_gradient(g, x, target, scale, top, total, gx):
                 continue
             share = g[row if g.size > 1 else 0] * scale[row]
             high, rest = top[row], total[row]
-            right = exp(difference(a[t], high) - rest) - x.dtype.type(1)
+            right = exp_of_negative(difference(a[t], high) - rest) - x.dtype.type(1)
             for i in range(a.size):
-                c[i] = exp(difference(a[i], high) - rest) * share
+                c[i] = exp_of_negative(difference(a[i], high) - rest) * share
             c[t] = right * share
 
 

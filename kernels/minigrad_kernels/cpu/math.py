@@ -172,6 +172,19 @@ def _exp(x):
     return (p + ONE) * _power_of_two(t - ONE) * TWO  # 2**128 is no float32, but twice 2**127
 
 
+def exp_of_negative(x: Any) -> Any:
+    """e**x for x not above 0: a quarter faster, since nothing can overflow. Wrong above 88."""
+    return math.exp(x)
+
+
+@_by_type(exp_of_negative)
+def _exp_of_negative(x):
+    x = SMALLEST if x < SMALLEST else x
+    p, t = _reduced(x)
+    power = _power_of_two(t)
+    return p * power + power
+
+
 def expm1(x: Any) -> Any:
     """e**x - 1, also near 0."""
     return math.expm1(x)
@@ -299,7 +312,7 @@ def _bell(x):
     x = FARTHEST if x > FARTHEST else x
     square = x * x
     error = _fma(x, x, -square)
-    y = exp(-HALF * square)
+    y = exp_of_negative(-HALF * square)
     return y - y * (HALF * error)
 
 

@@ -18,7 +18,7 @@ from ..layout import dense, empty_like, like
 from ..memory import empty
 from .compiled import CHUNK, Compiled, compiled
 from .elementwise import writes_straight
-from .math import difference, exp, log, maximum
+from .math import difference, exp, exp_of_negative, log, maximum
 
 SUM = {"reassoc", "contract", "nsz"}
 """Sums may be taken in vectors' lanes; NaN and infinities are what they are."""
@@ -111,7 +111,7 @@ def exponentials(a: Any, top: Any) -> Any:
     """The sum of exp(a - top)."""
     total = a.dtype.type(0)
     for i in range(a.size):
-        total += exp(a[i] - top)
+        total += exp_of_negative(a[i] - top)
     return total
 
 
@@ -138,7 +138,7 @@ def _softmax_rows(x, y):
             top = largest(a)
             total = x.dtype.type(0)
             for i in range(a.size):
-                e = exp(a[i] - top)
+                e = exp_of_negative(a[i] - top)
                 b[i] = e
                 total += e
             share = x.dtype.type(1) / total
@@ -155,7 +155,7 @@ def _softmax_columns(x, y):
         for j in range(a.shape[0]):
             aj, bj = a[j][part], b[j][part]
             for i in range(aj.size):
-                e = exp(aj[i] - top[i])
+                e = exp_of_negative(aj[i] - top[i])
                 bj[i] = e
                 total[i] += e
         for j in range(b.shape[0]):
@@ -226,7 +226,7 @@ def _log_softmax_columns(x, y):
         for j in range(a.shape[0]):
             aj = a[j][part]
             for i in range(aj.size):
-                total[i] += exp(aj[i] - top[i])
+                total[i] += exp_of_negative(aj[i] - top[i])
         for i in range(total.size):
             total[i] = log(total[i])
         for j in range(a.shape[0]):
