@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from .arrays import Array, array_module, deliver
+from .layout import SMALL, plain
 from .registry import Arguments, Cost, arguments, kernel
 
 
@@ -51,6 +53,21 @@ def embedding(index: Array, table: Array, *, out: Array | None = None) -> Array:
     return deliver(array_module(table).take(table, index, axis=0), out)
 
 
+def _integers(index: Array) -> bool:
+    return index.dtype.kind in "iu" and index.dtype.isnative and index.flags.aligned
+
+
+@embedding.on(
+    "numba",
+    accepts=lambda index, table, **_: plain(table) and _integers(index),
+    worth=lambda index, table, **_: index.size * table.shape[1] > SMALL,
+)
+def _embedding_numba() -> Any:
+    from .cpu.embedding import embedding
+
+    return embedding
+
+
 @kernel(
     samples=gradients,
     cost=gradient_cost,
@@ -80,3 +97,14 @@ def embedding_gradient(
     if g.size and skip is not None:
         y[skip] = 0
     return deliver(y, out)
+
+
+@embedding_gradient.on(
+    "numba",
+    accepts=lambda g, index, **_: plain(g) and _integers(index),
+    worth=lambda g, index, *, rows, **_: max(g.size, rows * g.shape[-1]) > SMALL,
+)
+def _embedding_gradient_numba() -> Any:
+    from .cpu.embedding import embedding_gradient
+
+    return embedding_gradient

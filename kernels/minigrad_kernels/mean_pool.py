@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array, array_module, deliver, summing_type
+from .layout import large, real
 from .pool import draws, window_counts
 from .registry import Arguments, Cost, arguments, kernel
 from .windows import Pair, taps
@@ -48,21 +49,35 @@ def _divided(
     if divisor_override is not None:
         sums /= divisor_override
         return sums
+    counts = np.outer(
+        *divisors(sums.shape[2:], size, kernel_size, stride, padding, count_include_pad)
+    )
+    if (counts == counts[0, 0]).all():
+        sums /= float(counts[0, 0])
+    else:
+        sums /= array_module(sums).asarray(counts, sums.dtype)
+    return sums
+
+
+def divisors(
+    windows: Pair,
+    size: Pair,
+    kernel_size: Pair,
+    stride: Pair,
+    padding: Pair,
+    count_include_pad: bool,
+) -> list[Array]:
+    """How many rows of each row of windows count, and how many columns of each column."""
     counts = []
     for n, size_, kernel_, stride_, pad in zip(
-        sums.shape[2:], size, kernel_size, stride, padding, strict=True
+        windows, size, kernel_size, stride, padding, strict=True
     ):
         begin = np.arange(n) * stride_ - pad
         end = np.minimum(begin + kernel_, size_ + pad)  # what ceil_mode overhangs never counts
         if not count_include_pad:
             begin, end = begin.clip(min=0), end.clip(max=size_)
         counts.append(end - begin)
-    divisors = np.outer(*counts)
-    if (divisors == divisors[0, 0]).all():
-        sums /= float(divisors[0, 0])
-    else:
-        sums /= array_module(sums).asarray(divisors, sums.dtype)
-    return sums
+    return counts
 
 
 def _mean_samples(rng: np.random.Generator) -> Iterator[tuple[Array, Array, dict[str, Any]]]:
@@ -130,6 +145,13 @@ def avg_pool2d(
     return deliver(means.astype(x.dtype, copy=False), out)
 
 
+@avg_pool2d.on("numba", accepts=real, worth=large)
+def _avg_pool2d_numba() -> Any:
+    from .cpu.mean_pool import avg_pool2d
+
+    return avg_pool2d
+
+
 @kernel(samples=_avg_gradient_samples, cost=_avg_gradient_cost)
 def avg_pool2d_gradient(
     g: Array,
@@ -169,10 +191,17 @@ def avg_pool2d_gradient(
     return deliver(sums.astype(g.dtype, copy=False), out)
 
 
+@avg_pool2d_gradient.on("numba", accepts=real, worth=large)
+def _avg_pool2d_gradient_numba() -> Any:
+    from .cpu.mean_pool import avg_pool2d_gradient
+
+    return avg_pool2d_gradient
+
+
 # Adaptive means
 
 
-def _segments(size: int, windows: int) -> list[slice]:
+def segments(size: int, windows: int) -> list[slice]:
     """The elements of each window of adaptive pooling along one dimension."""
     return [slice(i * size // windows, -(-(i + 1) * size // windows)) for i in range(windows)]
 
@@ -205,13 +234,20 @@ def adaptive_avg_pool2d(x: Array, *, output_size: Pair, out: Array | None = None
     """The means of output_size windows that cover x (N, C, H, W) evenly."""
     means = x
     for axis, windows in zip((2, 3), output_size, strict=True):
-        wide, segments = means, _segments(x.shape[axis], windows)
+        wide, bounds = means, segments(x.shape[axis], windows)
         shape = (*wide.shape[:axis], windows, *wide.shape[axis + 1 :])
         means = array_module(x).empty_like(wide, shape=shape, dtype=summing_type(x))
-        for i, segment in enumerate(segments):
+        for i, segment in enumerate(bounds):
             mean = _along(means, axis, slice(i, i + 1))
             _along(wide, axis, segment).mean(axis, dtype=means.dtype, keepdims=True, out=mean)
     return deliver(means.astype(x.dtype, copy=False), out)
+
+
+@adaptive_avg_pool2d.on("numba", accepts=real, worth=large)
+def _adaptive_avg_pool2d_numba() -> Any:
+    from .cpu.mean_pool import adaptive_avg_pool2d
+
+    return adaptive_avg_pool2d
 
 
 @kernel(
@@ -224,12 +260,19 @@ def adaptive_avg_pool2d_gradient(g: Array, *, input_size: Pair, out: Array | Non
     """The gradient (N, C, *input_size) of adaptive_avg_pool2d's images, given its output's, g."""
     sums = g
     for axis, size in zip((2, 3), input_size, strict=True):
-        segments = _segments(size, g.shape[axis])
-        shares = array_module(g).asarray([s.stop - s.start for s in segments], summing_type(g))
+        bounds = segments(size, g.shape[axis])
+        shares = array_module(g).asarray([s.stop - s.start for s in bounds], summing_type(g))
         sums = _collected(
             sums / shares.reshape(-1, *(1,) * (3 - axis)),
             axis,
             size,
-            [(s, slice(i, i + 1)) for i, s in enumerate(segments)],
+            [(s, slice(i, i + 1)) for i, s in enumerate(bounds)],
         )
     return deliver(sums.astype(g.dtype, copy=False), out)
+
+
+@adaptive_avg_pool2d_gradient.on("numba", accepts=real, worth=large)
+def _adaptive_avg_pool2d_gradient_numba() -> Any:
+    from .cpu.mean_pool import adaptive_avg_pool2d_gradient
+
+    return adaptive_avg_pool2d_gradient
