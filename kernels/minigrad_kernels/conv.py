@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array, array_module, deliver, summing_type
+from .layout import plain
 from .registry import Arguments, Cost, arguments, kernel
 from .windows import (
     Padding,
@@ -120,6 +121,61 @@ def _output_size(
     return rows, columns
 
 
+def check_forward(
+    x: Array,
+    w: Array,
+    bias: Array | None,
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    groups: int,
+) -> Pair:
+    """Refuse shapes that do not fit; returns rows and columns of the result."""
+    if x.shape[1] != w.shape[1] * groups or len(w) % groups:
+        raise ValueError(f"conv2d: x {x.shape} does not fit w {w.shape} in {groups} groups")
+    if bias is not None and bias.shape != (len(w),):
+        raise ValueError(f"conv2d: bias {bias.shape} does not fit w {w.shape}")
+    return _output_size(x.shape[2:], w.shape[2:], stride, padding, dilation)
+
+
+def check_input_gradient(
+    g: Array,
+    w: Array,
+    input_size: Pair,
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    groups: int,
+) -> Pair:
+    """Refuse shapes that do not fit; returns rows and columns of g."""
+    outputs = _output_size(input_size, w.shape[2:], stride, padding, dilation)
+    if g.shape[1:] != (len(w), *outputs) or len(w) % groups:
+        raise ValueError(
+            f"conv2d_input_gradient: g {g.shape} does not fit w {w.shape} in {groups} groups and "
+            f"images of {input_size}"
+        )
+    return outputs
+
+
+def check_weight_gradient(
+    x: Array,
+    g: Array,
+    kernel_size: Pair,
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    groups: int,
+) -> Pair:
+    """Refuse shapes that do not fit; returns rows and columns of g."""
+    outputs = _output_size(x.shape[2:], kernel_size, stride, padding, dilation)
+    if (len(g), *g.shape[2:]) != (len(x), *outputs) or x.shape[1] % groups or g.shape[1] % groups:
+        raise ValueError(
+            f"conv2d_weight_gradient: g {g.shape} does not fit x {x.shape} in {groups} groups and "
+            f"kernels of {kernel_size}"
+        )
+    return outputs
+
+
 def _grouped(x: Array, groups: int) -> Array:
     """View (N, C, H, W) as (groups, N, H, W, C / groups)."""
     images, channels, rows, columns = x.shape
@@ -173,10 +229,8 @@ def conv2d(
         ValueError: if shapes do not fit.
     """
     xp = array_module(x)
-    filters, per_group, *kernel_size = w.shape
-    if x.shape[1] != per_group * groups or filters % groups:
-        raise ValueError(f"conv2d: x {x.shape} does not fit w {w.shape} in {groups} groups")
-    outputs = _output_size(x.shape[2:], kernel_size, stride, padding, dilation)
+    filters, _, *kernel_size = w.shape
+    outputs = check_forward(x, w, bias, stride, padding, dilation, groups)
     dtype = summing_type(x, w)
     # (O, C / groups, kh, kw) to (groups, kh * kw * C / groups, O / groups)
     matrices = w.reshape(groups, filters // groups, *w.shape[1:]).transpose(0, 3, 4, 2, 1)
@@ -215,12 +269,7 @@ def conv2d_input_gradient(
     """
     xp = array_module(g)
     filters, per_group, *kernel_size = w.shape
-    outputs = _output_size(input_size, kernel_size, stride, padding, dilation)
-    if g.shape[1:] != (filters, *outputs) or filters % groups:
-        raise ValueError(
-            f"conv2d_input_gradient: g {g.shape} does not fit w {w.shape} in {groups} groups and "
-            f"images of {input_size}"
-        )
+    outputs = check_input_gradient(g, w, input_size, stride, padding, dilation, groups)
     dtype = summing_type(g, w)
     # (O, C / groups, kh, kw) to (groups, O / groups, kh * kw * C / groups)
     matrices = w.reshape(groups, filters // groups, *w.shape[1:]).transpose(0, 1, 3, 4, 2)
@@ -260,13 +309,8 @@ def conv2d_weight_gradient(
         ValueError: if shapes do not fit.
     """
     xp = array_module(x)
-    outputs = _output_size(x.shape[2:], kernel_size, stride, padding, dilation)
     channels, filters = x.shape[1], g.shape[1]
-    if (len(g), *g.shape[2:]) != (len(x), *outputs) or channels % groups or filters % groups:
-        raise ValueError(
-            f"conv2d_weight_gradient: g {g.shape} does not fit x {x.shape} in {groups} groups and "
-            f"kernels of {kernel_size}"
-        )
+    outputs = check_weight_gradient(x, g, kernel_size, stride, padding, dilation, groups)
     dtype = summing_type(x, g)
     per_group, filters_each = channels // groups, filters // groups
     gw = xp.zeros((groups, kernel_size[0] * kernel_size[1] * per_group, filters_each), dtype)
@@ -278,3 +322,80 @@ def conv2d_weight_gradient(
     gw = gw.reshape(groups, *kernel_size, per_group, filters_each).transpose(0, 4, 3, 1, 2)
     result = xp.ascontiguousarray(gw).reshape(filters, per_group, *kernel_size)
     return deliver(result.astype(xp.result_type(x, g), copy=False), out)
+
+
+# On the CPU: the latest that is worth it runs
+
+
+def _direct(x: Array, w: Array, bias: Array | None = None, **_: Any) -> bool:
+    return plain(x, w) if bias is None else plain(x, w, bias)
+
+
+def _three_by_three(kernel_size: Any, options: dict[str, Any]) -> bool:
+    ones = (1, 1)
+    return (
+        tuple(kernel_size) == (3, 3)
+        and tuple(options["stride"]) == ones == tuple(options["dilation"])
+        and options["groups"] == 1
+        and min(sum(options["padding"], ())) >= 0
+    )
+
+
+def _winograd(x: Array, w: Array, bias: Array | None = None, **options: Any) -> bool:
+    return _three_by_three(w.shape[2:], options) and _direct(x, w, bias)
+
+
+def _winograd_weights(x: Array, g: Array, *, kernel_size: Pair, **options: Any) -> bool:
+    return _three_by_three(kernel_size, options) and plain(x, g)
+
+
+WINOGRAD_CHANNELS = 16
+"""Channels and filters from which transforming tiles costs less than the multiplications saved."""
+
+
+def _many_channels(x: Array, other: Array, *_: Array, **options: Any) -> bool:
+    """Of the image and the filters, or of the image and the gradient."""
+    filters = other.shape[1] if "kernel_size" in options else min(other.shape[:2])
+    return min(x.shape[1], filters) >= WINOGRAD_CHANNELS
+
+
+@conv2d.on("numba", "direct", accepts=_direct)
+def _conv2d_direct() -> Any:
+    from .cpu.conv import conv2d
+
+    return conv2d
+
+
+@conv2d.on("numba", "winograd", accepts=_winograd, worth=_many_channels)
+def _conv2d_winograd() -> Any:
+    from .cpu.winograd import conv2d
+
+    return conv2d
+
+
+@conv2d_input_gradient.on("numba", "direct", accepts=_direct)
+def _input_gradient_direct() -> Any:
+    from .cpu.conv import conv2d_input_gradient
+
+    return conv2d_input_gradient
+
+
+@conv2d_input_gradient.on("numba", "winograd", accepts=_winograd, worth=_many_channels)
+def _input_gradient_winograd() -> Any:
+    from .cpu.winograd import conv2d_input_gradient
+
+    return conv2d_input_gradient
+
+
+@conv2d_weight_gradient.on("numba", "direct", accepts=_direct)
+def _weight_gradient_direct() -> Any:
+    from .cpu.conv import conv2d_weight_gradient
+
+    return conv2d_weight_gradient
+
+
+@conv2d_weight_gradient.on("numba", "winograd", accepts=_winograd_weights, worth=_many_channels)
+def _weight_gradient_winograd() -> Any:
+    from .cpu.winograd import conv2d_weight_gradient
+
+    return conv2d_weight_gradient

@@ -1,8 +1,8 @@
 """Vectors as numbers of compiled code: `load`, `store`, `fill`, `relu`, and + - * between them.
 
 A loop over scalars is vectorised where the compiler can prove that it may be. In Winograd's
-transforms, which read 36 rows and write 36 others, it cannot; with vectors as values there is nothing
-to prove. A vector has `lanes(dtype)` elements, as many as the machine's registers hold.
+transforms, which read 36 rows and write 36 others, it cannot; with vectors as values there is
+nothing to prove. A vector has `lanes(dtype)` elements, as many as the machine's registers hold.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ class Vector(types.Type):
 class _Model(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: Vector) -> None:
         scalar = manager.lookup(kind.dtype).get_value_type()
-        super().__init__(manager, kind, ir.VectorType(scalar, VECTOR_BYTES * 8 // kind.dtype.bitwidth))
+        super().__init__(
+            manager, kind, ir.VectorType(scalar, VECTOR_BYTES * 8 // kind.dtype.bitwidth)
+        )
 
 
 @infer_global(operator.add)
@@ -131,7 +133,7 @@ def lanes_of(array):
 
 @numba.njit
 def aligned(size, model):
-    """An array of so many elements of the model's type, not filled, for vectors: aligned to them."""
+    """An array of so many elements of the model's type, not filled, aligned to vectors."""
     room = np.empty(size + VECTOR_BYTES // model.itemsize, model.dtype)
     start = -room.ctypes.data % VECTOR_BYTES // model.itemsize
     return room[start : start + size]

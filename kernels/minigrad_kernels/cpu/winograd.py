@@ -1,4 +1,4 @@
-"""Convolution with 3×3 filters at stride 1 by Winograd's method, in a quarter of the multiplications.
+"""Convolution with 3×3 filters by Winograd's method, in a quarter of the multiplications.
 
 An output tile of 4×4 pixels comes from 6×6 input pixels d and the filter w (Lavin and Gray, "Fast
 algorithms for convolutional neural networks", 2016, F(4×4, 3×3); the polynomials are multiplied at
@@ -6,8 +6,8 @@ the points 0, 1, -1, 2, -2 and infinity):
 
     y = A' [(G w G') * (B' d B)] A
 
-where * multiplies elements: 36 products for 16 outputs, where the definition needs 144. Summing over
-channels makes each of the 36 a matrix product, of (tiles, channels) and (channels, filters).
+where * multiplies elements: 36 products for 16 outputs, where the definition needs 144. Summing
+over channels makes each of the 36 a matrix product, of (tiles, channels) and (channels, filters).
 
 The gradient of the input is the same convolution, of the output's gradient with the filters turned
 by half a turn. The gradient of the filters is the transpose of the formula above in w:
@@ -26,19 +26,23 @@ import numba
 import numpy as np
 from numba import prange
 
-from ..arrays import Array
+from ..arrays import Array, deliver
+from ..conv import check_forward, check_input_gradient, check_weight_gradient
 from ..memory import empty
+from ..windows import Padding, Pair, channels_first
+from . import conv
 from .compiled import compiled
+from .conv import pixels
 from .tile import ADD, PANEL_BYTES, ROWS, ZERO, multiply
-from .vector import aligned, fill, lanes, lanes_of, load, relu as clip, store
+from .vector import aligned, fill, lanes, lanes_of, load, store
 
 TILES = 24
-"""Tiles in a block: their transforms go through the L2 cache, each once, and the transformed filters,
-which do not fit there, are read once for every block."""
+"""Tiles in a block: their transforms stay in the L2 cache; the transformed filters, which do not
+fit there, are read once for every block."""
 
 
 CHUNK_BYTES = 1 << 23
-"""Transforms that the gradient of the filters keeps before it multiplies: they stay in the L3 cache."""
+"""Transforms that the filters' gradient keeps before it multiplies: they stay in the L3 cache."""
 
 
 @numba.njit(forceinline=True)
@@ -79,7 +83,7 @@ def _gradient_row(g0, g1, g2, g3, two, four, eight):
 
 @numba.njit
 def _cut(x, image, height, width, channels, top, left, size, step, patch):
-    """Copy the square of `size` pixels at (top, left) to patch (size, size, step); zeros around x."""
+    """Copy size × size pixels from (top, left) to patch (size, size, step); zeros lie around x."""
     patch[:] = 0
     first, last = max(0, -left), min(size, width - left)
     for i in range(max(0, -top), min(size, height - top)):
@@ -92,7 +96,7 @@ def _cut(x, image, height, width, channels, top, left, size, step, patch):
 
 @numba.njit
 def _paste(patch, step, y, image, height, width, channels, top, left, first, count):
-    """Copy `count` channels of patch (4, 4, step) to the tile of y at (top, left), from channel `first`."""
+    """Copy patch (4, 4, step) to the tile of y at (top, left): `count` channels, from `first`."""
     for i in range(min(4, height - top)):
         for j in range(min(4, width - left)):
             at = ((image * height + top + i) * width + left + j) * channels + first
@@ -137,8 +141,12 @@ def _transform_input(x, at, row, pixel, step, v, to, plane, square):
 
 
 @numba.njit
-def _transform_output(m, at, plane, columns, bias, first, rectify, y, to, row, pixel, square):
-    """Write A' m A + bias to the 4×4 pixels at y[to], for so many columns, filters from `first`."""
+def _transform_output(m, at, plane, columns, bias, first, y, to, row, pixel, square, check):
+    """Write A' m A + bias to the 4×4 pixels at y[to], for so many columns, filters from `first`.
+
+    Adds 0 times what it wrote to the vector in `check`: 0, as long as all is finite.
+    """
+    zero, checked = fill(y.dtype.type(0)), load(check, 0)
     two, four, eight = fill(y.dtype.type(2)), fill(y.dtype.type(4)), fill(y.dtype.type(8))
     vector = square.size // 36
     for k in range(0, columns, vector):
@@ -162,13 +170,13 @@ def _transform_output(m, at, plane, columns, bias, first, rectify, y, to, row, p
                 load(square, s + 5 * vector), two, four, eight,
             )  # fmt: skip
             t0, t1, t2, t3 = t0 + b, t1 + b, t2 + b, t3 + b
-            if rectify:
-                t0, t1, t2, t3 = clip(t0), clip(t1), clip(t2), clip(t3)
+            checked = checked + zero * t0 + zero * t1 + zero * t2 + zero * t3
             p = to + k + i * row
             store(y, p, t0)
             store(y, p + pixel, t1)
             store(y, p + 2 * pixel, t2)
             store(y, p + 3 * pixel, t3)
+    store(check, 0, checked)
 
 
 @numba.njit
@@ -214,10 +222,10 @@ def _tile(number, down, across):
 
 @numba.njit
 def _transform_inputs(x, height, width, channels, down, across, above, beside, first, count, step,
-                      v, at, plane, patch, square):  # fmt: skip
-    """The transforms of `count` tiles of x, from tile `first`: v[at + p * plane + t * step + c]."""
+                      v, at, row, plane, patch, square):  # fmt: skip
+    """The transforms of `count` tiles of x, from tile `first`: v[at + p * plane + t * row + c]."""
     for t in range(count):
-        to = at + t * step
+        to = at + t * row
         image, top, left = _tile(first + t, down, across)
         top, left = top - above, left - beside
         inside = top >= 0 and left >= 0 and top + 6 <= height and left + 6 <= width
@@ -231,11 +239,11 @@ def _transform_inputs(x, height, width, channels, down, across, above, beside, f
 
 @numba.njit
 def _transform_gradients(g, height, width, filters, down, across, first, count, step,
-                         e, at, plane, patch, square):  # fmt: skip
-    """The transforms of `count` tiles of g, from tile `first`: e[at + p * plane + t * step + k]."""
+                         e, at, row, plane, patch, square):  # fmt: skip
+    """The transforms of `count` tiles of g, from tile `first`: e[at + p * plane + t * row + k]."""
     for t in range(count):
         image, top, left = _tile(first + t, down, across)
-        to = at + t * step
+        to = at + t * row
         if top + 4 <= height and left + 4 <= width and filters == step:
             start = ((image * height + top) * width + left) * filters
             _transform_gradient(g, start, width * filters, filters, step, e, to, plane, square)
@@ -245,9 +253,9 @@ def _transform_gradients(g, height, width, filters, down, across, first, count, 
 
 
 @numba.njit
-def _transform_outputs(m, plane, columns, bias, first_filter, rectify, y, height, width, filters,
-                       down, across, first, count, patch, square):  # fmt: skip
-    """Write `count` tiles of y, from tile `first`, `columns` filters, from m[p * plane + t * columns]."""
+def _transform_outputs(m, plane, columns, bias, first_filter, y, height, width, filters,
+                       down, across, first, count, patch, square, check):  # fmt: skip
+    """Write `count` tiles of y, from tile `first`, and filters, from m[p * plane + t * columns]."""
     used = min(columns, filters - first_filter)
     for t in range(count):
         image, top, left = _tile(first + t, down, across)
@@ -255,13 +263,13 @@ def _transform_outputs(m, plane, columns, bias, first_filter, rectify, y, height
         if used == columns and top + 4 <= height and left + 4 <= width:
             to = ((image * height + top) * width + left) * filters + first_filter
             _transform_output(
-                m, at, plane, columns, bias, first_filter, rectify,
-                y, to, width * filters, filters, square,
+                m, at, plane, columns, bias, first_filter,
+                y, to, width * filters, filters, square, check,
             )  # fmt: skip
         else:
             _transform_output(
-                m, at, plane, columns, bias, first_filter, rectify,
-                patch, 0, 4 * columns, columns, square,
+                m, at, plane, columns, bias, first_filter,
+                patch, 0, 4 * columns, columns, square, check,
             )  # fmt: skip
             _paste(
                 patch, columns, y, image, height, width, filters, top, left, first_filter, used
@@ -269,25 +277,27 @@ def _transform_outputs(m, plane, columns, bias, first_filter, rectify, y, height
 
 
 @compiled
-def _convolve(x, u, bias, rectify, y, images, height, width, channels, out_height, out_width, filters,
-              above, beside, step, columns, panels, block):  # fmt: skip
+def _convolve(x, u, bias, y, images, height, width, channels, out_height, out_width, filters,
+              above, beside, step, columns, panels, block, finite):  # fmt: skip
     """y (images, out_height, out_width, filters) of x, channels last, with transformed filters u
-    (panels, 36, channels, columns)."""
+    (panels, 36, channels, columns); and for every block of tiles whether its numbers are finite."""
     down, across = (out_height + 3) // 4, (out_width + 3) // 4
     tiles = images * down * across
     vector = lanes_of(x)
     segments = np.zeros(1, np.intp)
     v_rows, m_rows = np.arange(block) * step, np.arange(block) * columns
-    # A vector between planes, so that they do not all compete for the same lines of the cache.
+    # A vector between planes, so that they do not compete for the same lines of the cache.
     v_plane, m_plane = block * step + vector, block * columns + vector
     for task in prange((tiles + block - 1) // block):
         first = np.intp(task) * block
         count = min(block, tiles - first)
         v, m = aligned(36 * v_plane, x), aligned(36 * m_plane, x)
         patch, square = aligned(36 * max(step, columns), x), aligned(36 * vector, x)
+        check = aligned(vector, x)
+        check[:] = 0
         _transform_inputs(
             x, height, width, channels, down, across, above, beside, first, count, step,
-            v, 0, v_plane, patch, square,
+            v, 0, step, v_plane, patch, square,
         )  # fmt: skip
         for panel in range(panels):
             for p in range(36):
@@ -299,9 +309,11 @@ def _convolve(x, u, bias, rectify, y, images, height, width, channels, out_heigh
                         ZERO, m, 0, False,
                     )  # fmt: skip
             _transform_outputs(
-                m, m_plane, columns, bias, panel * columns, rectify,
+                m, m_plane, columns, bias, panel * columns,
                 y, out_height, out_width, filters, down, across, first, count, patch, square,
+                check,
             )  # fmt: skip
+        finite[task] = np.all(check == 0)
 
 
 _G = [
@@ -326,7 +338,9 @@ def _correlate(x, g, v, e, u, images, height, width, channels, out_height, out_w
     down, across = (out_height + 3) // 4, (out_width + 3) // 4
     tiles = images * down * across
     vector = lanes_of(x)
-    v_plane, e_plane = chunk * c_step + vector, chunk * k_step + vector
+    # A vector between rows and planes, so that they do not compete for the same lines of the cache.
+    c_row, k_row = c_step + vector, k_step + vector
+    v_plane, e_plane = chunk * c_row, chunk * k_row
     columns = PANEL_BYTES // x.itemsize
     panels = (filters + columns - 1) // columns
     segments = np.zeros(1, np.intp)
@@ -339,19 +353,19 @@ def _correlate(x, g, v, e, u, images, height, width, channels, out_height, out_w
             patch, square = aligned(36 * max(c_step, k_step), x), aligned(36 * vector, x)
             _transform_inputs(
                 x, height, width, channels, down, across, above, beside, first + begin, some,
-                c_step, v, begin * c_step, v_plane, patch, square,
+                c_step, v, begin * c_row, c_row, v_plane, patch, square,
             )  # fmt: skip
             _transform_gradients(
                 g, out_height, out_width, filters, down, across, first + begin, some,
-                k_step, e, begin * k_step, e_plane, patch, square,
+                k_step, e, begin * k_row, k_row, e_plane, patch, square,
             )  # fmt: skip
         for task in prange(36 * panels):
             p, panel = divmod(np.intp(task), panels)
             k = panel * columns
             for c in range(0, channels, ROWS):
                 multiply(
-                    v, p * v_plane, v_rows, c, c_step, segments, 0, 1, count,
-                    e, p * e_plane + k, k_step,
+                    v, p * v_plane, v_rows, c, c_row, segments, 0, 1, count,
+                    e, p * e_plane + k, k_row,
                     u, u_rows, c, p * channels * filters + k, min(ROWS, channels - c),
                     min(columns, filters - k), ZERO if first == 0 else ADD, u, 0, False,
                 )  # fmt: skip
@@ -360,23 +374,28 @@ def _correlate(x, g, v, e, u, images, height, width, channels, out_height, out_w
 @compiled
 def _filter_gradient(u, g, gw, channels, filters):
     """gw (filters, channels, 3, 3) = G' u G."""
-    for k in prange(filters):
-        three = np.empty((3, 6), u.dtype)
-        for c in range(channels):
-            at = c * filters + np.intp(k)
+    for channel in prange(channels):
+        c = np.intp(channel)
+        half, whole = np.zeros((18, filters), u.dtype), np.zeros((9, filters), u.dtype)
+        for p in range(36):
+            i, j = p // 6, p % 6
+            at = (p * channels + c) * filters
+            source = u[at : at + filters]
             for r in range(3):
+                target, number = half[r * 6 + j], g[i, r]
+                for k in range(target.size):
+                    target[k] += number * source[k]
+        for r in range(3):
+            for s in range(3):
+                target = whole[r * 3 + s]
                 for j in range(6):
-                    total = u.dtype.type(0)
-                    for i in range(6):
-                        total += g[i, r] * u[at + (i * 6 + j) * channels * filters]
-                    three[r, j] = total
-            to = (np.intp(k) * channels + c) * 9
-            for r in range(3):
-                for s in range(3):
-                    total = u.dtype.type(0)
-                    for j in range(6):
-                        total += g[j, s] * three[r, j]
-                    gw[to + r * 3 + s] = total
+                    source, number = half[r * 6 + j], g[j, s]
+                    for k in range(target.size):
+                        target[k] += number * source[k]
+        for k in range(filters):
+            to = (k * channels + c) * 9
+            for p in range(9):
+                gw[to + p] = whole[p, k]
 
 
 @compiled
@@ -407,49 +426,113 @@ def _transform_filters(w, start, by_filter, by_channel, by_row, by_column, g, u,
                     out[k] = g[j, 0] * a[k] + g[j, 1] * b[k] + g[j, 2] * d[k]
 
 
-def convolve(x: Array, w: Array, bias: Array | None, y: Array, padding: tuple[int, int], turned: bool, rectify: bool = False) -> None:
-    """Write to y (N, H', W', K) the convolution of x (N, H, W, C), channels last both, C-contiguous.
+def _convolved(
+    x: Array, w: Array, bias: Array | None, size: Pair, padding: Pair, turned: bool
+) -> Array | None:
+    """The convolution (N, K, *size) of x (N, C, H, W) with filters w; None if not all is finite.
 
-    w (K, C, 3, 3) are C-contiguous filters; if `turned`, filters (C, K, 3, 3), to be turned by half a
-    turn: then y is the gradient of the input whose output's gradient is x. `padding`: rows above and
-    columns left of the image; what the size of y asks for below and to the right is padding, too.
+    w is (K, C, 3, 3), or, if `turned`, (C, K, 3, 3), to be turned by half a turn: that makes it the
+    gradient of the images whose output's gradient is x. `padding`: rows above and columns left
+    of the image; what `size` asks for below and to the right is padding, too.
+
+    Where numbers are not finite, neither are those of the whole tile.
     """
-    images, height, width, channels = x.shape
-    _, out_height, out_width, filters = y.shape
+    images, channels, height, width = x.shape
+    filters = w.shape[1] if turned else len(w)
     vector = lanes(x.dtype)
     columns = min(PANEL_BYTES // x.itemsize, -(-filters // vector) * vector)
     panels = -(-filters // columns)
     u = empty(panels * 36 * channels * columns, x.dtype)
     strides = (8, 9, 9 * filters, -3, -1) if turned else (0, 9 * channels, 9, 3, 1)
-    _transform_filters(w.reshape(-1), *strides, G.astype(x.dtype), u, filters, channels, columns, panels)
+    memory = np.ascontiguousarray(w).reshape(-1)
+    g = G.astype(x.dtype)
+    _transform_filters(memory, *strides, g, u, filters, channels, columns, panels)
     start = np.zeros(panels * columns, x.dtype)
     if bias is not None:
         start[:filters] = bias
+    y = empty((images, *size, filters), x.dtype)
+    tiles = images * -(-size[0] // 4) * -(-size[1] // 4)
+    step = -(-channels // vector) * vector
+    finite = np.empty(-(-tiles // TILES), np.bool_)
     _convolve(
-        x.reshape(-1), u, start, rectify, y.reshape(-1), images, height, width, channels,
-        out_height, out_width, filters, *padding, -(-channels // vector) * vector, columns, panels, TILES,
+        pixels(x).reshape(-1), u, start, y.reshape(-1), images, height, width, channels,
+        *size, filters, *padding, step, columns, panels, TILES, finite,
     )  # fmt: skip
+    return channels_first(y) if finite.all() else None
 
 
-def weight_gradient(x: Array, g: Array, padding: tuple[int, int]) -> Array:
-    """The gradient (K, C, 3, 3) of the filters, of x (N, H, W, C) and g (N, H', W', K).
+def conv2d(
+    x: Array,
+    w: Array,
+    bias: Array | None = None,
+    *,
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    groups: int,
+    out: Array | None = None,
+) -> Array:
+    """Correlate images with 3×3 filters; channels lie last in the result."""
+    size = check_forward(x, w, bias, stride, padding, dilation, groups)
+    y = _convolved(x, w, bias, size, (padding[0][0], padding[1][0]), False)
+    if y is None:
+        options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        y = conv.conv2d(x, w, bias, **options)
+    return deliver(y, out)
 
-    Both have channels last, C-contiguous; `padding`: rows above and columns left of the image.
-    """
-    images, height, width, channels = x.shape
-    _, out_height, out_width, filters = g.shape
+
+def conv2d_input_gradient(
+    g: Array,
+    w: Array,
+    *,
+    input_size: Pair,
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    groups: int,
+    out: Array | None = None,
+) -> Array:
+    """The gradient of the images; channels lie last in the result."""
+    check_input_gradient(g, w, input_size, stride, padding, dilation, groups)
+    gx = _convolved(g, w, None, input_size, (2 - padding[0][0], 2 - padding[1][0]), True)
+    if gx is None:
+        options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        gx = conv.conv2d_input_gradient(g, w, input_size=input_size, **options)
+    return deliver(gx, out)
+
+
+def conv2d_weight_gradient(
+    x: Array,
+    g: Array,
+    *,
+    kernel_size: Pair,
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    groups: int,
+    out: Array | None = None,
+) -> Array:
+    """The gradient of the filters."""
+    size = check_weight_gradient(x, g, kernel_size, stride, padding, dilation, groups)
+    images, channels, height, width = x.shape
+    filters = g.shape[1]
     vector = lanes(x.dtype)
     c_step, k_step = (-(-n // vector) * vector for n in (channels, filters))
-    tiles = images * -(-out_height // 4) * -(-out_width // 4)
+    tiles = images * -(-size[0] // 4) * -(-size[1] // 4)
     fits = CHUNK_BYTES // (36 * (c_step + k_step) * x.itemsize)
-    chunk = min(-(-tiles // TILES), max(1, fits // TILES)) * TILES
-    v = empty(36 * (chunk * c_step + vector), x.dtype)
-    e = empty(36 * (chunk * k_step + vector) + vector * 4, x.dtype)
+    chunk = max(1, min(-(-tiles // TILES), fits // TILES)) * TILES
+    v = empty(36 * chunk * (c_step + vector), x.dtype)
+    e = empty(36 * chunk * (k_step + vector), x.dtype)
     u = empty(36 * channels * filters, x.dtype)
+    if not tiles:
+        u[:] = 0
     _correlate(
-        x.reshape(-1), g.reshape(-1), v, e, u, images, height, width, channels,
-        out_height, out_width, filters, *padding, c_step, k_step, chunk, TILES,
+        pixels(x).reshape(-1), pixels(g).reshape(-1), v, e, u, images, height, width, channels,
+        *size, filters, padding[0][0], padding[1][0], c_step, k_step, chunk, TILES,
     )  # fmt: skip
     gw = empty((filters, channels, 3, 3), x.dtype)
     _filter_gradient(u, G.astype(x.dtype), gw.reshape(-1), channels, filters)
-    return gw
+    if not np.isfinite(gw).all():
+        options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        gw = conv.conv2d_weight_gradient(x, g, kernel_size=kernel_size, **options)
+    return deliver(gw, out)

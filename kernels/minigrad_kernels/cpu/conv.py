@@ -1,0 +1,393 @@
+"""Convolution and its gradients on the CPU, for every geometry, by products of tiles.
+
+Channels come last: (N, H, W, C). The windows of an image are rows of a matrix that is never written
+down: a window's row of pixels is a contiguous run of memory, and the next row of it begins a stride
+further on. `tile.multiply` reads windows where they lie, in a copy of the image with its padding.
+
+`winograd.py` computes 3×3 filters in fewer multiplications, `depthwise.py` filters of one channel.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from ..arrays import Array, deliver
+from ..conv import check_forward, check_input_gradient, check_weight_gradient
+from ..memory import empty
+from ..windows import Padding, Pair, channels_first, channels_last
+from .compiled import compiled
+from .matmul import NO_BIAS, product
+from .tile import ADD, PANEL_BYTES, ROWS, START, ZERO, multiply, transpose
+from .vector import lanes
+
+PIXELS = 96
+"""Output pixels in a task: their windows stay in the L2 cache for all filters."""
+
+TERMS = 1024
+"""Terms of the sum in a block: with a panel of filters, 256 KiB, which stay in the L2 cache."""
+
+
+# Layout
+
+
+@compiled
+def _pad(x, plane, pixel, y, images, height, width, channels, above, beside, rows, columns):
+    """Copy x to y (images, rows, columns, channels), `above` rows down and `beside` columns across,
+    zeros around. Channels of x lie `plane` elements apart, and pixels `pixel`."""
+    first, last = max(0, -beside), min(width, columns - beside)
+    for task in prange(images * rows):
+        image, i = divmod(np.intp(task), rows)
+        line = y[np.intp(task) * columns * channels : (np.intp(task) + 1) * columns * channels]
+        row = i - above
+        if row < 0 or row >= height or last <= first:
+            line[:] = 0
+            continue
+        line[: (first + beside) * channels] = 0
+        line[(last + beside) * channels :] = 0
+        at = image * height * width * channels + (row * width + first) * pixel
+        to, count = (first + beside) * channels, last - first
+        if plane == 1:
+            source, target = x[at : at + count * channels], line[to : to + count * channels]
+            for n in range(target.size):
+                target[n] = source[n]
+        else:
+            transpose(x, at, plane, channels, count, line, to, channels)
+
+
+def padded(x: Array, above: int, beside: int, rows: int, columns: int) -> Array:
+    """Images x (N, C, H, W) in frames of zeros (N, rows, columns, C), `above` and `beside` an edge.
+
+    What lies outside its frame is left out. x itself, if it fills them and has channels last.
+    """
+    images, channels, height, width = x.shape
+    last = channels_last(x)
+    if last.flags.c_contiguous and (above, beside, rows, columns) == (0, 0, height, width):
+        return last
+    y = empty((images, rows, columns, channels), x.dtype)
+    if last.flags.c_contiguous:
+        plane, pixel, memory = 1, channels, last
+    else:
+        memory = np.ascontiguousarray(x)
+        plane, pixel = height * width, 1
+    _pad(
+        memory.reshape(-1), plane, pixel, y.reshape(-1), images, height, width, channels,
+        above, beside, rows, columns,
+    )  # fmt: skip
+    return y
+
+
+def pixels(x: Array) -> Array:
+    """Images (N, C, H, W) as a C-contiguous array (N, H, W, C), copied only if need be."""
+    return padded(x, 0, 0, *x.shape[2:])
+
+
+# Sums over windows: the forward pass, and the gradient of the input
+
+
+@compiled
+def _windows(x, starts, x_image, segments, depth, b, bias, y, ends, y_image, groups, per_group,
+             images, columns, panels, filters, block):  # fmt: skip
+    """y[ends[p] + k] = sum over segments s, d < depth of x[starts[p] + segments[s] + d] b[s, d, k].
+
+    For every image and p; b (groups, panels, segments * depth, columns) is packed, `filters` of its
+    columns are those of a group. Inputs of a group lie `per_group` further on.
+    """
+    spots = starts.size
+    blocks = (spots + block - 1) // block
+    terms = segments.size * depth
+    step = max(1, TERMS // max(1, depth))
+    for task in prange(images * blocks):
+        image, part = divmod(np.intp(task), blocks)
+        first = part * block
+        count = min(block, spots - first)
+        for group in range(groups):
+            for panel in range(panels):
+                k = panel * columns
+                used = min(columns, filters - k)
+                for s in range(0, max(1, segments.size), step):
+                    begin = ADD if s else (START if bias.size else ZERO)
+                    for t in range(0, count, ROWS):
+                        multiply(
+                            x, image * x_image + group * per_group, starts, first + t, 1,
+                            segments, s, min(s + step, segments.size), depth,
+                            b, ((group * panels + panel) * terms + s * depth) * columns, columns,
+                            y, ends, first + t, image * y_image + group * filters + k,
+                            min(ROWS, count - t), used, begin, bias, group * filters + k, False,
+                        )  # fmt: skip
+
+
+def _packed(matrices: Array) -> tuple[Array, int, int]:
+    """Panels (groups, panels, terms, columns) of matrices (groups, terms, filters), then zeros."""
+    groups, terms, filters = matrices.shape
+    vector = lanes(matrices.dtype)
+    columns = min(PANEL_BYTES // matrices.itemsize, -(-filters // vector) * vector)
+    panels = -(-filters // columns)
+    packed = np.zeros((groups, panels, terms, columns), matrices.dtype)
+    for panel in range(panels):
+        part = matrices[:, :, panel * columns : (panel + 1) * columns]
+        packed[:, panel, :, : part.shape[2]] = part
+    return packed.reshape(-1), columns, panels
+
+
+def _grid(rows: Any, columns: Any, width: int, channels: int) -> Array:
+    """The places of pixels (row, column) in memory, all rows with all columns."""
+    places = np.asarray(rows)[:, None] * width + np.asarray(columns)
+    return (places.reshape(-1) * channels).astype(np.intp)
+
+
+def conv2d(
+    x: Array,
+    w: Array,
+    bias: Array | None = None,
+    *,
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    groups: int,
+    out: Array | None = None,
+) -> Array:
+    """Correlate images with filters; channels lie last in the result."""
+    filters, per_group, kh, kw = w.shape
+    images, channels, height, width = x.shape
+    rows, columns = check_forward(x, w, bias, stride, padding, dilation, groups)
+    if (kh, kw) == (1, 1) and stride == (1, 1) and groups == 1 and not any(sum(padding, ())):
+        flat = pixels(x).reshape(-1, channels)
+        y = product(flat, w.reshape(filters, channels).T, bias)
+        return deliver(channels_first(y.reshape(images, rows, columns, filters)), out)
+    (above, below), (before, after) = padding
+    image = padded(x, above, before, height + above + below, width + before + after)
+    _, tall, wide, _ = image.shape
+    matrices = w.reshape(groups, filters // groups, per_group, kh, kw).transpose(0, 3, 4, 2, 1)
+    b, panel, panels = _packed(matrices.reshape(groups, kh * kw * per_group, filters // groups))
+    if groups == 1 and dilation[1] == 1:  # a row of the window is one run of memory
+        segments, depth = _grid(np.arange(kh) * dilation[0], [0], wide, channels), kw * channels
+    else:
+        taps = np.arange(kh) * dilation[0], np.arange(kw) * dilation[1]
+        segments, depth = _grid(*taps, wide, channels), per_group
+    starts = _grid(np.arange(rows) * stride[0], np.arange(columns) * stride[1], wide, channels)
+    y = empty((images, rows, columns, filters), x.dtype)
+    _windows(
+        image.reshape(-1), starts, tall * wide * channels, segments, depth,
+        b, NO_BIAS[x.dtype] if bias is None else bias,
+        y.reshape(-1), np.arange(rows * columns) * filters, rows * columns * filters,
+        groups, per_group, images, panel, panels, filters // groups, PIXELS,
+    )  # fmt: skip
+    return deliver(channels_first(y), out)
+
+
+def conv2d_input_gradient(
+    g: Array,
+    w: Array,
+    *,
+    input_size: Pair,
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    groups: int,
+    out: Array | None = None,
+) -> Array:
+    """The gradient of the images; channels lie last in the result.
+
+    With stride s, pixels q of one remainder modulo s get their gradient from the same taps of the
+    filters, and from windows that lie side by side: each remainder is a convolution of stride 1.
+    """
+    filters, per_group, kh, kw = w.shape
+    check_input_gradient(g, w, input_size, stride, padding, dilation, groups)
+    images, height, width = len(g), *input_size
+    channels = per_group * groups
+    if (kh, kw) == (1, 1) and stride == (1, 1) and groups == 1 and not any(sum(padding, ())):
+        flat = pixels(g).reshape(-1, filters)
+        gx = product(flat, w.reshape(filters, channels))
+        return deliver(channels_first(gx.reshape(images, height, width, channels)), out)
+    if groups == 1 and channels < lanes(g.dtype):
+        return deliver(_spread(g, w, input_size, stride, padding, dilation), out)
+    along = [
+        _remainders(*a)
+        for a in zip(input_size, (kh, kw), stride, padding, dilation, g.shape[2:], strict=True)
+    ]
+    (row_parts, above, tall), (column_parts, before, wide) = along
+    image = padded(g, above, before, tall, wide)
+    gx = empty((images, height, width, channels), g.dtype)
+    grouped = w.reshape(groups, filters // groups, per_group, kh, kw)
+    each = filters // groups
+    for first_row, row_taps, row_shifts in row_parts:
+        for first_column, column_taps, column_shifts in column_parts:
+            at = np.arange(first_row, height, stride[0]), np.arange(first_column, width, stride[1])
+            if not (at[0].size and at[1].size):
+                continue
+            taps = grouped[:, :, :, row_taps][..., column_taps].transpose(0, 3, 4, 1, 2)
+            count = len(row_taps) * len(column_taps)
+            b, panel, panels = _packed(taps.reshape(groups, count * each, per_group))
+            _windows(
+                image.reshape(-1),
+                _grid(np.arange(at[0].size), np.arange(at[1].size), wide, filters),
+                tall * wide * filters, _grid(row_shifts, column_shifts, wide, filters), each,
+                b, NO_BIAS[g.dtype],
+                gx.reshape(-1), _grid(*at, width, channels), height * width * channels,
+                groups, each, images, panel, panels, per_group, PIXELS,
+            )  # fmt: skip
+    return deliver(channels_first(gx), out)
+
+
+def _remainders(
+    size: int, kernel: int, stride: int, padding: Pair, dilation: int, windows: int
+) -> tuple[list[tuple[int, list[int], list[int]]], int, int]:
+    """For each remainder q of pixels modulo the stride: q, its taps k, and where their windows lie.
+
+    Tap k of window (q + padding - dilation * k) / stride + t, if that is whole, lies on pixel
+    q + stride * t. Returns also how many zeros windows need ahead, and the length with zeros.
+    """
+    parts = []
+    least, most = 0, windows
+    for q in range(min(stride, size)):
+        pixels = -(-(size - q) // stride)
+        taps = [k for k in range(kernel) if (q + padding[0] - dilation * k) % stride == 0]
+        shifts = [(q + padding[0] - dilation * k) // stride for k in taps]
+        parts.append((q, taps, shifts))
+        least = min([least, *shifts])
+        most = max([most, *(pixels + shift for shift in shifts)])
+    return (
+        [(q, taps, [s - least for s in shifts]) for q, taps, shifts in parts],
+        -least,
+        most - least,
+    )
+
+
+@compiled
+def _scatter(windows, places, gx, images, spots, terms, image_size, per_task):
+    """gx[image, places[p, d]] += windows[image, p, d]; places outside the image are negative."""
+    for image in prange(images):
+        target = gx[np.intp(image) * image_size : (np.intp(image) + 1) * image_size]
+        target[:] = 0
+        for p in range(spots):
+            at = (np.intp(image) * spots + p) * terms
+            source, where = windows[at : at + terms], places[p * terms : (p + 1) * terms]
+            for d in range(terms):
+                if where[d] >= 0:
+                    target[where[d]] += source[d]
+
+
+def _spread(
+    g: Array, w: Array, input_size: Pair, stride: Pair, padding: Padding, dilation: Pair
+) -> Array:
+    """The gradient of images of few channels: of their windows first, added where they overlap."""
+    filters, channels, kh, kw = w.shape
+    images, (height, width), (rows, columns) = len(g), input_size, g.shape[2:]
+    matrix = w.transpose(0, 2, 3, 1).reshape(filters, kh * kw * channels)
+    windows = product(pixels(g).reshape(-1, filters), matrix)
+    y = np.arange(rows)[:, None] * stride[0] - padding[0][0] + np.arange(kh) * dilation[0]
+    x = np.arange(columns)[:, None] * stride[1] - padding[1][0] + np.arange(kw) * dilation[1]
+    y, x = y[:, None, :, None, None], x[None, :, None, :, None]
+    inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+    places = np.where(inside, (y * width + x) * channels, -channels) + np.arange(channels)
+    gx = empty((images, height, width, channels), g.dtype)
+    _scatter(
+        windows.reshape(-1), places.reshape(-1), gx.reshape(-1), images, rows * columns,
+        kh * kw * channels, height * width * channels, 1,
+    )  # fmt: skip
+    return channels_first(gx)
+
+
+# Sums over pixels: the gradient of the filters
+
+
+@compiled
+def _over_pixels(x, lines, step, taps, g, u, groups, per_group, width, filters, terms,
+                 parts, some_lines, tasks_each):  # fmt: skip
+    """u[part, group, d, k] = sum over pixels p of x[p + taps[d]] * g[p, k].
+
+    A line of `width` pixels begins at x[lines[n]], one every `step` elements. The lines are cut in
+    `parts`, whose sums are added later, and the terms d in `tasks_each` runs.
+    """
+    columns = PANEL_BYTES // u.itemsize
+    panels = (filters + columns - 1) // columns
+    u_rows = np.arange(terms) * filters
+    per_part = (lines.size + parts - 1) // parts
+    run = ((terms + tasks_each - 1) // tasks_each + ROWS - 1) // ROWS * ROWS
+    for task in prange(parts * groups * tasks_each):
+        place, piece = divmod(np.intp(task), tasks_each)
+        part, group = divmod(place, groups)
+        first, last = part * per_part, min((part + 1) * per_part, lines.size)
+        to = (part * groups + group) * terms * filters
+        start, stop = piece * run, min((piece + 1) * run, terms)
+        if last <= first:
+            u[to + start * filters : to + stop * filters] = 0
+        for line in range(first, last, some_lines):
+            end = min(line + some_lines, last)
+            for panel in range(panels):
+                k = panel * columns
+                for d in range(start, stop, ROWS):
+                    multiply(
+                        x, group * per_group, taps, d, step, lines, line, end, width,
+                        g, line * width * filters * groups + group * filters + k,
+                        filters * groups,
+                        u, u_rows, d, to + k, min(ROWS, stop - d), min(columns, filters - k),
+                        ZERO if line == first else ADD, u, 0, False,
+                    )  # fmt: skip
+
+
+@compiled
+def _add_parts(u, parts, gw, groups, filters, per_group, spots):
+    """gw (groups, filters, per_group, spots), of u (parts, groups, spots, per_group, filters)."""
+    terms = spots * per_group
+    for task in prange(groups * terms):
+        group, term = divmod(np.intp(task), terms)
+        spot, c = divmod(term, per_group)
+        total = np.zeros(filters, u.dtype)
+        for part in range(parts):
+            at = ((part * groups + group) * terms + term) * filters
+            source = u[at : at + filters]
+            for k in range(total.size):
+                total[k] += source[k]
+        for k in range(filters):
+            gw[((group * filters + k) * per_group + c) * spots + spot] = total[k]
+
+
+def conv2d_weight_gradient(
+    x: Array,
+    g: Array,
+    *,
+    kernel_size: Pair,
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    groups: int,
+    out: Array | None = None,
+) -> Array:
+    """The gradient of the filters."""
+    (kh, kw), channels, filters = kernel_size, x.shape[1], g.shape[1]
+    rows, columns = check_weight_gradient(x, g, kernel_size, stride, padding, dilation, groups)
+    images, (height, width) = len(x), x.shape[2:]
+    per_group, each = channels // groups, filters // groups
+    if (kh, kw) == (1, 1) and stride == (1, 1) and groups == 1 and not any(sum(padding, ())):
+        gw = product(pixels(g).reshape(-1, filters).T, pixels(x).reshape(-1, channels))
+        return deliver(gw.reshape(filters, channels, 1, 1), out)
+    (above, below), (before, after) = padding
+    image = padded(x, above, before, height + above + below, width + before + after)
+    _, tall, wide, _ = image.shape
+    gradient = pixels(g)
+    lines = np.arange(images)[:, None] * tall + np.arange(rows) * stride[0]
+    lines = (lines.reshape(-1) * wide * channels).astype(np.intp)
+    taps = _grid(np.arange(kh) * dilation[0], np.arange(kw) * dilation[1], wide, channels)
+    taps = (taps[:, None] + np.arange(per_group)).reshape(-1)
+    terms = taps.size
+    tiles = -(-terms // ROWS) * -(-each * 4 // PANEL_BYTES) * groups
+    parts = min(len(lines), max(1, 64 // tiles), 16) or 1
+    runs = min(8, -(-terms // ROWS))
+    some_lines = max(1, TERMS // max(1, columns))
+    u = empty((parts, groups, terms, each), x.dtype)
+    vector = lanes(x.dtype)
+    if each % vector:  # tiles read whole vectors, past the last filter of the last pixel
+        room = empty(gradient.size + vector, x.dtype)
+        room[: gradient.size] = gradient.reshape(-1)
+        gradient = room
+    _over_pixels(
+        image.reshape(-1), lines, stride[1] * channels, taps, gradient.reshape(-1), u.reshape(-1),
+        groups, per_group, columns, each, terms, parts, some_lines, runs,
+    )  # fmt: skip
+    gw = empty((filters, per_group, kh, kw), x.dtype)
+    _add_parts(u.reshape(-1), parts, gw.reshape(-1), groups, each, per_group, kh * kw)
+    return deliver(gw, out)
