@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array, array_module
+from .layout import elementwise, large
 from .random import random_bits
 from .registry import Arguments, Cost, arguments, kernel
 
@@ -46,3 +47,10 @@ def dropout(x: Array, *, p: float, seed: int, offset: int, out: Any = None) -> A
     scaled = x * x.dtype.type(1 / (1 - p))
     out[...] = xp.where(keep, scaled, x.dtype.type(0))
     return out
+
+
+@dropout.on("numba", accepts=elementwise, worth=large)
+def _dropout_numba() -> Any:
+    from .cpu.dropout import dropout
+
+    return dropout

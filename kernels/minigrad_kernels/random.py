@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array, array_module
+from .layout import large, real
 from .registry import Arguments, Cost, Samples, arguments, kernel
 
 Make = Callable[[Any, Array], Array]  # (numpy or cupy, words of shape (blocks, 4)) -> elements
@@ -25,7 +26,7 @@ WORD = 0xFFFFFFFF
 _MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
 _WEYL = 0x9E3779B9, 0xBB67AE85  # the golden ratio and sqrt(3) - 1: what the key grows by in a round
 
-_MANTISSA = {2: 11, 4: 24, 8: 53}  # random bits in a float of so many bytes
+MANTISSA = {2: 11, 4: 24, 8: 53}  # random bits in a float of so many bytes
 _BLOCKS_AT_ONCE = {"numpy": 1 << 13, "cupy": 1 << 22}  # NumPy's temporaries stay in the L2 cache
 
 
@@ -86,7 +87,7 @@ def _fill(like: Array, out: Array | None, seed: int, offset: int, make: Make) ->
 
 def _uniform(dtype: Any) -> Make:
     """Multiples of 2**-bits in [0, 1), from the highest bits of each element's words."""
-    bits = _MANTISSA[dtype.itemsize]
+    bits = MANTISSA[dtype.itemsize]
     width = 64 if dtype.itemsize == 8 else 32
 
     def make(xp: Any, words: Array) -> Array:
@@ -100,7 +101,7 @@ def _uniform(dtype: Any) -> Make:
 
 
 def _check_floating(name: str, like: Array) -> None:
-    if like.dtype.kind != "f" or like.dtype.itemsize not in _MANTISSA:
+    if like.dtype.kind != "f" or like.dtype.itemsize not in MANTISSA:
         raise TypeError(f"{name}: wants float16, float32 or float64, got {like.dtype}")
 
 
@@ -135,6 +136,17 @@ def random_bits(like: Array, *, seed: int, offset: int, out: Any = None) -> Arra
     return _fill(like, out, seed, offset, lambda xp, words: words.view(dtype))
 
 
+def _words_of_integers(like: Array, **_: object) -> bool:
+    return like.dtype in (np.dtype(np.uint32), np.dtype(np.uint64))
+
+
+@random_bits.on("numba", accepts=_words_of_integers, worth=large)
+def _random_bits_numba() -> Any:
+    from .cpu.random import random_bits
+
+    return random_bits
+
+
 @kernel(samples=_streams("f4", "f8", "f2"), cost=cost)
 def random_uniform(like: Array, *, seed: int, offset: int, out: Any = None) -> Array:
     """Random multiples of 2**-24 (float32), 2**-53 (float64) or 2**-11 (float16) in [0, 1).
@@ -143,6 +155,13 @@ def random_uniform(like: Array, *, seed: int, offset: int, out: Any = None) -> A
     """
     _check_floating("random_uniform", like)
     return _fill(like, out, seed, offset, _uniform(like.dtype))
+
+
+@random_uniform.on("numba", accepts=real, worth=large)
+def _random_uniform_numba() -> Any:
+    from .cpu.random import random_uniform
+
+    return random_uniform
 
 
 # Implementations differ in their sine, cosine and logarithm, each by a few units in the last place.
@@ -167,3 +186,10 @@ def random_normal(like: Array, *, seed: int, offset: int, out: Any = None) -> Ar
         return z
 
     return _fill(like, out, seed, offset, make)
+
+
+@random_normal.on("numba", accepts=real, worth=large)
+def _random_normal_numba() -> Any:
+    from .cpu.random import random_normal
+
+    return random_normal

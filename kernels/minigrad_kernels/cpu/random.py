@@ -1,0 +1,176 @@
+"""Random numbers on the CPU: Philox-4x32-10, the same bits as the reference.
+
+Blocks are independent, so a vector register works on several at once. A group of blocks is
+computed into a small buffer, word j of all of them side by side, and then laid out as numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numba
+import numpy as np
+from numba import prange
+
+from ..arrays import Array, deliver
+from ..memory import empty
+from ..random import MANTISSA, WORD
+from .compiled import compiled
+from .images import check_out, threads_for
+
+GROUP = 256
+"""Blocks computed at once: their 4 KiB of words stay in the L1 cache."""
+
+_GROUPS = 16  # that make a task
+
+_M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
+_W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
+_LOW, _HALF = np.uint64(WORD), np.uint64(32)
+
+
+@numba.njit
+def philox(seed, first, words):
+    """Write blocks first, first + 1, ... of the seed's stream to the rows of words (4, GROUP)."""
+    a, b, c, d = words[0], words[1], words[2], words[3]
+    for i in range(GROUP):
+        index = first + np.uint64(i)
+        c0, c1, c2, c3 = index & _LOW, index >> _HALF, np.uint64(0), np.uint64(0)
+        k0, k1 = seed & _LOW, seed >> _HALF
+        for _ in range(10):
+            p0, p1 = c0 * _M0, c2 * _M1
+            c0, c1, c2, c3 = (p1 >> _HALF) ^ c1 ^ k0, p1 & _LOW, (p0 >> _HALF) ^ c3 ^ k1, p0 & _LOW
+            k0, k1 = (k0 + _W0) & _LOW, (k1 + _W1) & _LOW
+        a[i], b[i] = np.uint32(c0), np.uint32(c1)
+        c[i], d[i] = np.uint32(c2), np.uint32(c3)
+
+
+@compiled
+def _words(seed, offset, y):
+    """Words of the stream, from block `offset` on, to y (uint32)."""
+    size = 4 * GROUP
+    tasks = (y.size + size * _GROUPS - 1) // (size * _GROUPS)
+    for task in prange(tasks):
+        words = np.empty((4, GROUP), np.uint32)
+        for group in range(task * _GROUPS, (task + 1) * _GROUPS):
+            part = y[group * size : min((group + 1) * size, y.size)]
+            if part.size == 0:
+                break
+            philox(seed, offset + np.uint64(group * GROUP), words)
+            a, b, c, d = words[0], words[1], words[2], words[3]
+            whole = part.size // 4
+            for i in range(whole):
+                k = np.uint64(4) * np.uint64(i)
+                part[k] = a[i]
+                part[k + np.uint64(1)] = b[i]
+                part[k + np.uint64(2)] = c[i]
+                part[k + np.uint64(3)] = d[i]
+            for k in range(4 * whole, part.size):
+                part[k] = words[k % 4, whole]
+
+
+@compiled
+def _dropped(x, seed, offset, threshold, scale, y):
+    """y = x * scale where the element's word is at least the threshold, else 0."""
+    size = 4 * GROUP
+    zero = x.dtype.type(0)
+    tasks = (y.size + size * _GROUPS - 1) // (size * _GROUPS)
+    for task in prange(tasks):
+        words = np.empty((4, GROUP), np.uint32)
+        lined = np.empty(size, np.uint32)
+        for group in range(task * _GROUPS, (task + 1) * _GROUPS):
+            part = y[group * size : min((group + 1) * size, y.size)]
+            if part.size == 0:
+                break
+            given = x[group * size : min((group + 1) * size, x.size)]
+            philox(seed, offset + np.uint64(group * GROUP), words)
+            a, b, c, d = words[0], words[1], words[2], words[3]
+            for i in range(GROUP):
+                k = np.uint64(4) * np.uint64(i)
+                lined[k] = a[i]
+                lined[k + np.uint64(1)] = b[i]
+                lined[k + np.uint64(2)] = c[i]
+                lined[k + np.uint64(3)] = d[i]
+            for i in range(part.size):
+                xi = given[i] * scale
+                part[i] = xi if lined[i] >= threshold else zero
+
+
+@compiled
+def _uniform(words, shift, unit, y):
+    """The highest bits of each word, times the unit."""
+    size = 16384
+    for task in prange((y.size + size - 1) // size):
+        a, b = words[task * size : (task + 1) * size], y[task * size : (task + 1) * size]
+        for i in range(b.size):
+            b[i] = y.dtype.type(a[i] >> shift) * unit
+
+
+@compiled
+def _normal(u, y):
+    """Pairs of uniform numbers (M, 2) to pairs of normal ones."""
+    one, two, turn = u.dtype.type(1), u.dtype.type(2), u.dtype.type(2 * math.pi)
+    size = 4096
+    for task in prange((len(u) + size - 1) // size):
+        a, b = u[task * size : (task + 1) * size], y[task * size : (task + 1) * size]
+        for i in range(len(a)):
+            r = math.sqrt(-two * math.log(one - a[i, 0]))
+            angle = turn * a[i, 1]
+            b[i, 0] = r * math.cos(angle)
+            b[i, 1] = r * math.sin(angle)
+
+
+def _stream(size: int, itemsize: int, seed: int, offset: int) -> Array:
+    """Words for `size` numbers, one for numbers of at most 4 bytes, two (as uint64) for others."""
+    words = empty(size * (2 if itemsize == 8 else 1), np.uint32)
+    threads_for(_words, words.size)(np.uint64(seed % 2**64), np.uint64(offset % 2**64), words)
+    return words.view(np.uint64) if itemsize == 8 else words
+
+
+def random_bits(like: Array, *, seed: int, offset: int, out: Any = None) -> Array:
+    """Random integers over the whole range of `like`, uint32 or uint64."""
+    check_out(out, like.shape)
+    words = _stream(like.size, like.dtype.itemsize, seed, offset)
+    return deliver(words.reshape(like.shape), out)
+
+
+def _uniform_numbers(size: int, dtype: Any, seed: int, offset: int) -> Array:
+    bits = MANTISSA[dtype.itemsize]
+    words = _stream(size, dtype.itemsize, seed, offset)
+    u = empty(size, dtype)
+    shift = words.dtype.type(8 * dtype.itemsize - bits)
+    threads_for(_uniform, size)(words, shift, dtype.type(0.5**bits), u)
+    return u
+
+
+def random_uniform(like: Array, *, seed: int, offset: int, out: Any = None) -> Array:
+    """Random multiples of the type's unit in [0, 1)."""
+    check_out(out, like.shape)
+    return deliver(_uniform_numbers(like.size, like.dtype, seed, offset).reshape(like.shape), out)
+
+
+def random_normal(like: Array, *, seed: int, offset: int, out: Any = None) -> Array:
+    """Standard normal numbers, by the formula of Box and Muller."""
+    check_out(out, like.shape)
+    size = like.size + like.size % 2
+    u = _uniform_numbers(size, like.dtype, seed, offset).reshape(-1, 2)
+    threads_for(_normal, 8 * size)(u, u)
+    return deliver(u.reshape(-1)[: like.size].reshape(like.shape), out)
+
+
+def dropped(x: Array, p: float, seed: int, offset: int, out: Array | None) -> Array:
+    """Dropout of x, for a threshold below 2**32."""
+    check_out(out, x.shape)
+    source = np.ascontiguousarray(x)
+    y = empty(x.shape, x.dtype)
+    scale = x.dtype.type(1 / (1 - p))
+    run = threads_for(_dropped, 8 * x.size)
+    run(
+        source.reshape(-1),
+        np.uint64(seed % 2**64),
+        np.uint64(offset % 2**64),
+        np.uint32(round(p * 2**32)),
+        scale,
+        y.reshape(-1),
+    )
+    return deliver(y, out)
