@@ -11,7 +11,7 @@ largest relative error on their interval (fitted with Remez's exchange algorithm
 whole functions, measured over all their arguments, are in the tests. A float64 goes to the C
 library.
 
-Infinities and NaN give what NumPy gives. Results of `exp` below 2**-125 are 0: numbers close to the
+Infinities and NaN give what NumPy gives. Exponentials below 2**-125 may be 0: numbers close to the
 smallest float32 gain nothing, and slow many CPUs down.
 
 Method of the reductions: Cody, Waite, Software manual for the elementary functions, 1980.
@@ -134,7 +134,8 @@ ZERO, QUARTER, HALF, ONE, TWO = f32(0), f32(0.25), f32(0.5), f32(1), f32(2)
 INFINITY, NAN = f32(math.inf), f32(math.nan)
 
 LARGEST = f32(89)  # its exponential is infinite
-SMALLEST = f32(-126 * math.log(2))  # its exponential is made 0
+SMALLEST = f32(-126 * math.log(2))  # `exp` makes it 0
+SMALLEST_NEGATIVE = f32(-127 * math.log(2))  # `exp_of_negative` makes it 0
 SMALLEST_OF_EXPM1 = f32(-20)  # -1 + exp(-20) is -1
 LARGEST_OF_TANH = f32(10)  # its tanh is 1
 
@@ -179,7 +180,7 @@ def exp_of_negative(x: Any) -> Any:
 
 @_by_type(exp_of_negative)
 def _exp_of_negative(x):
-    x = SMALLEST if x < SMALLEST else x
+    x = SMALLEST_NEGATIVE if x < SMALLEST_NEGATIVE else x
     p, t = _reduced(x)
     power = _power_of_two(t)
     return p * power + power
