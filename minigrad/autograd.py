@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from minigrad_kernels.arrays import array_module, is_array
+from minigrad_kernels.memory import offer, owns
 
-from . import dtypes, graph
+from . import dtypes, flat, graph
 from .graph import OUTPUT, Leaf, Node
 from .memory import changed, check_unchanged
 from .tensor import Tensor, as_tensor, together, wrap
@@ -34,9 +35,16 @@ class _ArrayValues:
         return c.sum(axis=axes, keepdims=True).reshape(shape)
 
     @staticmethod
-    def own(c: Any, g: Any) -> Any:
+    def own(c: Any, g: Any, part: Any) -> Any:
         """An array that nobody else holds: rules may pass on what they got, or a view of it."""
-        return c.copy() if c is g or getattr(c, "base", None) is not None else c
+        if c is g:
+            return c.copy()
+        return c if owns(c) else flat.unshared(c, part)
+
+    @staticmethod
+    def offer(part: Any) -> None:
+        """Let a kernel write the gradient of a leaf straight to the memory set aside for it."""
+        offer(None if part is None else part.vacant())
 
     @staticmethod
     def load(kept: tuple[Any, ...], node: Node) -> list[Any]:
@@ -57,6 +65,7 @@ class _TensorValues:
 
     ndarray = Tensor
     differentiable = True
+    offer = None
 
     @staticmethod
     def settle(c: Any, node: Node) -> Tensor:
@@ -68,8 +77,8 @@ class _TensorValues:
         return c.sum(axes, keepdim=True).reshape(shape)
 
     @staticmethod
-    def own(c: Tensor, g: Tensor) -> Tensor:
-        return wrap(c.data.copy(), c.node) if c is g or c.data.base is not None else c
+    def own(c: Tensor, g: Tensor, _: None) -> Tensor:
+        return wrap(c.data.copy(), c.node) if c is g or not owns(c.data) else c
 
     @staticmethod
     def load(kept: tuple[Any, ...], node: Node) -> list[Any]:
@@ -199,8 +208,11 @@ def _run(
         seeds[node] = seeds[node] + value if node in seeds else value
     values: Any = _TensorValues if create_graph else _ArrayValues
     retain = create_graph if retain_graph is None else retain_graph
-    with graph.modified(recording=create_graph):
-        return graph.propagate(seeds, values, retain, wanted, beyond_wanted)
+    try:
+        with graph.modified(recording=create_graph):
+            return graph.propagate(seeds, values, retain, wanted, beyond_wanted)
+    finally:
+        offer(None)  # a rule may have raised
 
 
 def backward(
@@ -227,14 +239,15 @@ def backward(
         tensors, grad_tensors = [tensors], [grad_tensors]
 
     found = _run(tensors, grad_tensors, "backward", retain_graph, create_graph)
-    pairs = [(leaf.tensor(), g) for leaf, g in found.items()]  # type: ignore[attr-defined]
+    triples: list[Any] = [(leaf.tensor(), leaf, g) for leaf, g in found.items()]  # type: ignore[attr-defined]
+    del found  # nobody else shall hold the gradients
     with _accumulating:
-        for x, g in pairs:
+        for x, _, g in triples:
             if x is not None:
                 _check_accumulation(x, g)
-        for x, g in pairs:
+        for x, leaf, g in triples:
             if x is not None:
-                _accumulate(x, g)
+                _accumulate(x, g, leaf.place)
 
 
 _accumulating = threading.RLock()  # two passes may reach one leaf at the same time
@@ -257,17 +270,20 @@ def _check_accumulation(x: Tensor, g: Any) -> None:
         raise TypeError(f"backward: `grad` of a leaf holds {grad.dtype}, its gradient {g.dtype}")
 
 
-def _accumulate(x: Tensor, g: Any) -> None:
+def _accumulate(x: Tensor, g: Any, place: Any) -> None:
     """Add a gradient to `x.grad`: an array, or a tensor that is itself part of a graph."""
     if isinstance(g, Tensor):
         x.grad = g if x.grad is None else x.grad + g
     elif x.grad is None:
-        x.grad = wrap(g if g.dtype is x.data.dtype else g.astype(x.dtype))
+        if g.dtype is not x.data.dtype:
+            g = g.astype(x.dtype)
+        part = None if place is None else place()
+        x.grad = wrap(g if part is None else part.placed(g))
     elif x.grad.node is None:
         x.grad.data += g
         changed(x.grad.data, "backward")
     else:
-        x.grad = wrap(x.grad.data + g)
+        x.grad = wrap(array_module(g).asarray(x.grad.data + g))  # NumPy may give a number
 
 
 def grad(

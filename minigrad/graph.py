@@ -109,10 +109,17 @@ class Node:
 
 
 class Leaf(Node):
-    """The node of a tensor that was given, not computed: its gradient goes to `tensor().grad`."""
+    """The node of a tensor that was given, not computed: its gradient goes to `tensor().grad`.
 
-    __slots__ = ("tensor",)
+    Attributes:
+        tensor: a weak reference to the tensor.
+        place: a weak reference to the memory set aside for the gradient (see `minigrad.flat`), or
+            None.
+    """
+
+    __slots__ = ("place", "tensor")
     tensor: Callable[[], Any]
+    place: Callable[[], Any] | None
 
 
 class Clock:
@@ -307,6 +314,7 @@ def propagate(
     differentiable = values.differentiable
     heappush, heappop = heapq.heappush, heapq.heappop
     watched = bool(mode.observers) or mode.check_finite
+    offer: Any = values.offer if wanted is None else None
     found: dict[Node, Any] = dict.fromkeys(wanted or ())
     leading = None if wanted is None else leading_to(found, seeds, () if beyond_wanted else found)
     latest_change = Clock.latest_change
@@ -333,6 +341,10 @@ def propagate(
         for parent, rule, kept in edges:
             if leading is not None and parent not in leading:
                 continue
+            is_leaf = parent.__class__ is Leaf
+            offered = is_leaf and offer is not None and parent.place is not None
+            if offered:
+                offer(parent.place())
             if kept is None:
                 c = rule(g)
             elif kept is OUTPUT:
@@ -341,6 +353,8 @@ def propagate(
                 c = rule(g, *values.load(kept, node))
             else:
                 c = rule(g, kept if differentiable else kept.data)
+            if offered:
+                offer(None)
             if c.__class__ is not ndarray:
                 c = settle(c, node)
             if c.shape != parent.shape:
@@ -357,8 +371,9 @@ def propagate(
                 if watched:
                     _tell("added", parent, contribution, c)
                 continue
-            is_leaf = parent.__class__ is Leaf
-            pending[parent] = own(c, g) if is_leaf or (found and parent in found) else c
+            if is_leaf or (found and parent in found):
+                c = own(c, g, parent.place() if offered else None)
+            pending[parent] = c
             if not is_leaf:
                 heappush(queue, (parent.turn, parent))
         if not retain:

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from minigrad_kernels.memory import owns
+
 from . import dtypes
 from .graph import Leaf, mode
 from .memory import changed
@@ -102,9 +104,9 @@ def _check_writable(x: Tensor, name: str) -> None:
 
 def _is_shared_view(x: Tensor) -> bool:
     """Whether somebody else still holds the memory that `x` shows a part of."""
-    base = x.data.base
-    if base is None:
+    if owns(x.data):
         return False
+    base = x.data.base
     if getattr(x.node, "memory", None) is not None:
         return True
     # The view's own reference, the local variable and getrefcount's argument make three.

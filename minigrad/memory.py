@@ -49,6 +49,9 @@ def owner(array: Any) -> Any:
 
 
 def _bounds(array: Any) -> tuple[int, int]:
+    if array.__class__ is np.ndarray and array.flags.c_contiguous:
+        start: int = array.__array_interface__["data"][0]
+        return start, start + array.nbytes
     if isinstance(array, np.ndarray):
         low, high = np.lib.array_utils.byte_bounds(array)
     else:
@@ -59,6 +62,17 @@ def _bounds(array: Any) -> tuple[int, int]:
 def changed(array: Any, operation: str, recorded: bool = False) -> None:
     """Note that `operation` has just overwritten `array`'s memory."""
     Clock.latest_change = Clock.tick()
+    _note(array, Change(Clock.latest_change, operation, user_line(1), recorded))
+
+
+def moved(array: Any, place: Any) -> None:
+    """Note that the numbers of `array` lie in `place` now, changed as often as they were."""
+    change = change_since(array, 0)
+    if change is not None:
+        _note(place, change)
+
+
+def _note(array: Any, change: Change) -> None:
     root = owner(array)
     key = id(root)
     if key not in _owners:
@@ -68,7 +82,6 @@ def changed(array: Any, operation: str, recorded: bool = False) -> None:
             _owners.pop(key, None)
 
         _owners[key] = weakref.ref(root, forget)
-    change = Change(Clock.latest_change, operation, user_line(1), recorded)
     entries = _log.setdefault(key, {})
     entries[_bounds(array)] = change
     if len(entries) > _MOST_ENTRIES:  # from here on, one change to all that was changed

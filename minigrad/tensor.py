@@ -356,6 +356,7 @@ def _leaf(x: Tensor) -> Leaf:
     node = Leaf()
     node.operation, node.edges, node.shape, node.output = None, (), x.shape, None
     node.turn, node.hooks, node.line, node.tensor = Clock.tick(), None, None, weakref.ref(x)
+    node.place = None
     return node
 
 

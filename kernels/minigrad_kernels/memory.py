@@ -13,6 +13,7 @@ import mmap
 import os
 import threading
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ SMALLEST = 1 << 18
 """Bytes from which blocks are kept: below, the C library keeps memory itself."""
 
 _GRANULE = 1 << 16
+_ALIGNMENT = 64  # bytes: a cache line, the widest vector
 
 # A forked child must not write into its parent's arrays, which the default, shared memory, is.
 _OPTIONS = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if os.name == "posix" else {}
@@ -50,12 +52,65 @@ def empty(shape: int | tuple[int, ...], dtype: Any) -> Array:
         MemoryError: if there is not enough memory.
     """
     dtype = np.dtype(dtype)
+    offered = _offer.array
+    if offered is not None and offered.shape == shape and offered.dtype == dtype:
+        _offer.array = None
+        return offered
     size = (shape if isinstance(shape, int) else math.prod(shape)) * dtype.itemsize
     if size < SMALLEST:
         return np.empty(shape, dtype)
+    return np.ndarray(shape, dtype, buffer=_block(size))
+
+
+def _block(size: int) -> _Block:
     rounded = -(-size // _GRANULE) * _GRANULE
-    block = _Block(rounded, np.uint8, buffer=_mapping(rounded))
-    return np.ndarray(shape, dtype, buffer=block)
+    return _Block(rounded, np.uint8, buffer=_mapping(rounded))
+
+
+def cut(shapes: Sequence[tuple[int, ...]], dtype: Any) -> tuple[Array, list[Array], list[int]]:
+    """One block of memory, not filled: as one flat array, and as an array of each shape.
+
+    Every array begins at a multiple of 64 bytes, so that there may be gaps between them.
+
+    Returns:
+        the flat array; the arrays; the place of each one's first element in the flat array.
+    """
+    dtype = np.dtype(dtype)
+    unit = max(1, _ALIGNMENT // dtype.itemsize)
+    starts, end = [], 0
+    for shape in shapes:
+        starts.append(end)
+        end += -(-math.prod(shape) // unit) * unit
+    block = _block(max(1, end * dtype.itemsize))
+    parts = [
+        np.ndarray(shape, dtype, buffer=block, offset=start * dtype.itemsize)
+        for shape, start in zip(shapes, starts, strict=True)
+    ]
+    return np.ndarray(end, dtype, buffer=block), parts, starts
+
+
+def owns(x: Array) -> bool:
+    """Whether an array is no view of another: it has its memory for itself."""
+    return x.base is None or x.base.__class__ is _Block
+
+
+class _Offer(threading.local):
+    """An array that the current thread's next call of `empty` for such a one shall return."""
+
+    array: Array | None = None
+
+
+_offer = _Offer()
+
+
+def offer(array: Array | None) -> None:
+    """Let the next `empty` of just this shape and type, in this thread, return this array.
+
+    So a kernel's result comes to lie where it is wanted, without a copy, and the kernel need not
+    know. Should another array of the kernel's get the place, that is as good as any memory: whoever
+    makes an offer looks afterwards where the result is. None takes an offer back.
+    """
+    _offer.array = array
 
 
 def _mapping(size: int) -> mmap.mmap:

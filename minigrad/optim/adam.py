@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import minigrad_kernels as kernels
-from minigrad_kernels.arrays import array_module
 
-from ..tensor import Tensor, wrap
-from .optimizer import Optimizer, Parameters
+from .elementwise import Elementwise
+from .optimizer import Parameters
 
 
-class Adam(Optimizer):
+class Adam(Elementwise):
     """Gradient descent that scales each step by running means of the gradient and of its square.
 
     m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g**2;
@@ -67,34 +66,38 @@ class Adam(Optimizer):
         for i, beta in enumerate(betas, 1):
             self.check_value(f"beta{i}", beta, below=1.0)
 
-    def update(self, p: Tensor, state: dict[str, Any], options: dict[str, Any]) -> None:
-        """One step for one parameter."""
-        assert p.grad is not None
-        if not state:
-            zeros = array_module(p.data).zeros_like
-            state["step"] = 0
-            state["exp_avg"], state["exp_avg_sq"] = wrap(zeros(p.data)), wrap(zeros(p.data))
-        if options["amsgrad"] and "max_exp_avg_sq" not in state:
-            state["max_exp_avg_sq"] = wrap(array_module(p.data).zeros_like(p.data))
-        state["step"] = int(state["step"]) + 1
-        arrays = [p.data, state["exp_avg"].data, state["exp_avg_sq"].data]
-        if options["amsgrad"]:
-            arrays.append(state["max_exp_avg_sq"].data)
+    def remembers(self, options: dict[str, Any]) -> tuple[str, ...]:
+        """The running means, and with AMSGrad the largest so far of the squares'."""
+        return _LARGEST if options["amsgrad"] else _MEANS
+
+    def settings(self, options: dict[str, Any]) -> dict[str, Any]:
+        """The options as `minigrad_kernels.adam_step` wants them."""
         beta1, beta2 = options["betas"]
-        kernels.adam_step(
-            p.data,
-            p.grad.data,
-            *arrays[1:],
-            lr=float(options["lr"]),
-            beta1=float(beta1),
-            beta2=float(beta2),
-            eps=float(options["eps"]),
-            weight_decay=float(options["weight_decay"]),
-            decoupled=self.decoupled,
-            maximize=bool(options["maximize"]),
-            step=state["step"],
-            out=tuple(arrays),
-        )
+        return {
+            "lr": float(options["lr"]),
+            "beta1": float(beta1),
+            "beta2": float(beta2),
+            "eps": float(options["eps"]),
+            "weight_decay": float(options["weight_decay"]),
+            "decoupled": self.decoupled,
+            "maximize": bool(options["maximize"]),
+        }
+
+    def phase(self, state: dict[str, Any]) -> int:
+        """The number of the step that comes."""
+        return int(state.get("step", 0)) + 1
+
+    def compute(self, arrays: tuple[Any, ...], phase: int, settings: dict[str, Any]) -> None:
+        """One step, of any number of parameters."""
+        kernels.adam_step(*arrays, **settings, step=phase, out=(arrays[0], *arrays[2:]))
+
+    def advance(self, state: dict[str, Any]) -> None:
+        """Count the step."""
+        state["step"] = int(state.get("step", 0)) + 1
+
+
+_MEANS = "exp_avg", "exp_avg_sq"
+_LARGEST = *_MEANS, "max_exp_avg_sq"
 
 
 class AdamW(Adam):

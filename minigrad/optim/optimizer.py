@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from minigrad_kernels.arrays import array_module, is_array
+from minigrad_kernels.arrays import is_array
 
 from .. import dtypes, memory
+from ..flat import zero_gradient
 from ..inplace import is_writable
 from ..modes import enable_grad
 from ..tensor import Tensor, wrap
@@ -121,11 +122,12 @@ class Optimizer:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters, or set them to zero."""
-        for p in self._parameters():
-            if set_to_none or p.grad is None:
-                p.grad = None
-            else:
-                p.grad = wrap(array_module(p.data).zeros_like(p.data))
+        for group in self.param_groups:
+            for p in group["params"]:
+                if set_to_none:
+                    p.grad = None
+                else:
+                    zero_gradient(p)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient.
@@ -144,19 +146,25 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        name = type(self).__name__
-        for group in self.param_groups:
-            self.check(group)
-            for p in group["params"]:
-                if p.grad is not None:
-                    _check_gradient(name, p)
-        operation = f"{name}.step"
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    self.update(p, self.state.setdefault(p, {}), group)
-                    memory.changed(p.data, operation)
+        # Whatever can be refused is refused before anything is changed.
+        prepared = [self._prepare(i, group) for i, group in enumerate(self.param_groups)]
+        for group, what in zip(self.param_groups, prepared, strict=True):
+            self._apply(group, what)
         return loss
+
+    def _prepare(self, number: int, group: dict[str, Any]) -> Any:
+        """Check a group, and say what is to be done with it: here, the parameters to update."""
+        self.check(group)
+        waiting = [p for p in group["params"] if p.grad is not None]
+        for p in waiting:
+            check_gradient(type(self).__name__, p)
+        return waiting
+
+    def _apply(self, group: dict[str, Any], prepared: Any) -> None:
+        """Do it."""
+        for p in prepared:
+            self.update(p, self.state.setdefault(p, {}), group)
+            memory.changed(p.data, f"{type(self).__name__}.step")
 
     # Saving and loading
 
@@ -220,7 +228,7 @@ class Optimizer:
         return "\n".join([*lines, ")"])
 
 
-def _check_gradient(name: str, p: Tensor) -> None:
+def check_gradient(name: str, p: Tensor) -> None:
     """Refuse what would fail, or go wrong silently, in the middle of a step."""
     g = p.grad
     assert g is not None

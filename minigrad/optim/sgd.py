@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import minigrad_kernels as kernels
-from minigrad_kernels.arrays import array_module
 
-from ..tensor import Tensor, wrap
-from .optimizer import Optimizer, Parameters
+from .elementwise import Elementwise
+from .optimizer import Parameters
 
 
-class SGD(Optimizer):
+class SGD(Elementwise):
     """Gradient descent, with momentum if wanted, as PyTorch defines it.
 
     d = g + weight_decay p; buffer = momentum buffer + (1 - dampening) d (at first d itself);
@@ -70,26 +69,30 @@ class SGD(Optimizer):
         if options["nesterov"] and (not options["momentum"] or options["dampening"]):
             raise ValueError("SGD: nesterov wants momentum above 0 and no dampening")
 
-    def update(self, p: Tensor, state: dict[str, Any], options: dict[str, Any]) -> None:
-        """One step for one parameter."""
-        assert p.grad is not None
-        momentum, dampening = float(options["momentum"]), float(options["dampening"])
-        arrays = [p.data]
-        if momentum:
-            buffer = state.get("momentum_buffer")
-            if buffer is None:
-                buffer = state["momentum_buffer"] = wrap(array_module(p.data).zeros_like(p.data))
-                dampening = 0.0
-            arrays.append(buffer.data)
-        kernels.sgd_step(
-            p.data,
-            p.grad.data,
-            *arrays[1:],
-            lr=float(options["lr"]),
-            momentum=momentum,
-            dampening=dampening,
-            weight_decay=float(options["weight_decay"]),
-            nesterov=bool(options["nesterov"]),
-            maximize=bool(options["maximize"]),
-            out=tuple(arrays) if momentum else p.data,
-        )
+    def remembers(self, options: dict[str, Any]) -> tuple[str, ...]:
+        """The direction so far, if it is kept."""
+        return ("momentum_buffer",) if options["momentum"] else ()
+
+    def settings(self, options: dict[str, Any]) -> dict[str, Any]:
+        """The options as `minigrad_kernels.sgd_step` wants them."""
+        return {
+            "lr": float(options["lr"]),
+            "momentum": float(options["momentum"]),
+            "dampening": float(options["dampening"]),
+            "weight_decay": float(options["weight_decay"]),
+            "nesterov": bool(options["nesterov"]),
+            "maximize": bool(options["maximize"]),
+        }
+
+    def phase(self, state: dict[str, Any]) -> bool:
+        """Whether there is a direction so far; without, the new one is taken undamped."""
+        return "momentum_buffer" in state
+
+    def compute(self, arrays: tuple[Any, ...], phase: bool, settings: dict[str, Any]) -> None:
+        """One step, of any number of parameters."""
+        if len(arrays) == 2:
+            kernels.sgd_step(*arrays, **settings, out=arrays[0])
+            return
+        if not phase:
+            settings = {**settings, "dampening": 0.0}
+        kernels.sgd_step(*arrays, **settings, out=(arrays[0], arrays[2]))

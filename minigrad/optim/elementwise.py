@@ -1,0 +1,255 @@
+"""Optimizers that do the same to every number, and so to all parameters in one pass over memory.
+
+The parameters of a group are laid side by side in one block of memory, and so are their gradients,
+and what is remembered of each number (see `minigrad.flat`). A step is then one call of a kernel for
+each run of neighbours for which everything is in its place. A parameter for which something is
+elsewhere - its array or its gradient was assigned, somebody holds the memory - is updated alone,
+with the same result.
+"""
+
+from __future__ import annotations
+
+from operator import is_
+from typing import Any
+
+from minigrad_kernels.arrays import array_module
+
+from .. import memory
+from ..flat import Flat, Part, flatten
+from ..tensor import Tensor, wrap
+from .optimizer import Optimizer, check_gradient
+
+
+class Elementwise(Optimizer):
+    """An optimizer whose step changes every number by its gradient and what is remembered of it.
+
+    A subclass says, in `remembers`, `phase`, `compute` and `advance`, how; see there.
+    """
+
+    _plans: list[_Plan | None]
+
+    # What a subclass says
+
+    def remembers(self, options: dict[str, Any]) -> tuple[str, ...]:
+        """The names of the arrays, of the parameter's shape, zero at first, in its state."""
+        raise NotImplementedError
+
+    def settings(self, options: dict[str, Any]) -> dict[str, Any]:
+        """What `compute` gets of the options. Called only when one has changed."""
+        raise NotImplementedError
+
+    def phase(self, state: dict[str, Any]) -> Any:
+        """What `compute` must know of a parameter's state besides the arrays; {} before the first
+        step. Parameters of different phases are not updated together."""
+        raise NotImplementedError
+
+    def compute(self, arrays: tuple[Any, ...], phase: Any, settings: dict[str, Any]) -> None:
+        """Change in place parameters and state: `arrays` are p, its gradient, what it remembers."""
+        raise NotImplementedError
+
+    def advance(self, state: dict[str, Any]) -> None:
+        """Note in a parameter's state that a step was made."""
+
+    # One parameter
+
+    def update(self, p: Tensor, state: dict[str, Any], options: dict[str, Any]) -> None:
+        """One step for one parameter."""
+        self._update(p, state, self.remembers(options), self.settings(options), None)
+
+    def _update(
+        self,
+        p: Tensor,
+        state: dict[str, Any],
+        names: tuple[str, ...],
+        settings: dict[str, Any],
+        part: Part | None,
+    ) -> None:
+        assert p.grad is not None
+        phase = self.phase(state)
+        _complete(state, names, part)
+        for name in names:
+            if name not in state:
+                state[name] = wrap(array_module(p.data).zeros_like(p.data))
+        arrays = p.data, p.grad.data, *(state[name].data for name in names)
+        self.compute(arrays, phase, settings)
+        self.advance(state)
+
+    # All of them
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Take more parameters: a dict with "params" and options. Raises as the constructor."""
+        super().add_param_group(param_group)
+        number = len(self.param_groups) - 1
+        self._plan(number, self.param_groups[number])
+
+    def _plan(self, number: int, group: dict[str, Any]) -> _Plan:
+        """What is known of a group; found out anew if it has other parameters now."""
+        plans = self.__dict__.setdefault("_plans", [])
+        plans += [None] * (number + 1 - len(plans))
+        plan: _Plan | None = plans[number]
+        if plan is None or not plan.fits(group):
+            plan = plans[number] = None  # its places are free again
+            plan = plans[number] = _Plan(group["params"])
+            if type(self).update is Elementwise.update:
+                plan.settle(plan.params)
+        return plan
+
+    def _prepare(self, number: int, group: dict[str, Any]) -> Any:
+        plan = self._plan(number, group)
+        if plan.has_new_options(group):
+            self.check(group)
+            plan.names, plan.settings = self.remembers(group), self.settings(group)
+            plan.remember_options(group)
+        for flat in plan.flats:
+            for name in plan.names:
+                if name not in flat.kept:
+                    flat.keep(name, self.state)
+        plan.runs, plan.alone = [], []
+        states, names, run = self.state, plan.names, _NOTHING
+        for p, place in zip(plan.params, plan.places, strict=True):
+            g = p.grad
+            if g is None:
+                continue
+            if place is not None:
+                part, flat = place
+                if g.data is part.grad and p.data is part.data and part.data.flags.writeable:
+                    state = states.get(p, _EMPTY)
+                    if _in_place(part, state, names):
+                        phase = self.phase(state)
+                        if not run.takes(part, flat, phase):
+                            run = _Run(part, flat, phase)
+                            plan.runs.append(run)
+                        continue
+            check_gradient(type(self).__name__, p)
+            plan.alone.append((p, place))
+        return plan
+
+    def _apply(self, group: dict[str, Any], prepared: Any) -> None:
+        plan: _Plan = prepared
+        operation = f"{type(self).__name__}.step"
+        for run in plan.runs:
+            states = [self.state.setdefault(part.tensor, {}) for part in run.parts]
+            for part, state in zip(run.parts, states, strict=True):
+                _complete(state, plan.names, part)
+            arrays = run.flat.run(run.parts[0].index, run.parts[-1].index, plan.names)
+            self.compute(arrays, run.phase, plan.settings)
+            for state in states:
+                self.advance(state)
+            memory.changed(arrays[0], operation)
+        for p, place in plan.alone:
+            state = self.state.setdefault(p, {})
+            if place is not None and place[0].holds():
+                self._update(p, state, plan.names, plan.settings, place[0])
+            else:
+                self.update(p, state, group)
+            memory.changed(p.data, operation)
+        if plan.alone:
+            plan.tidy()
+        plan.runs, plan.alone = [], []
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from what `state_dict` returned; arrays are copied. Raises as `Optimizer`'s."""
+        super().load_state_dict(state_dict)
+        for plan in self.__dict__.get("_plans", ()):
+            for flat in () if plan is None else plan.flats:
+                flat.forget()  # whoever holds the old state keeps its numbers
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_plans"}
+
+
+class _Plan:
+    """What is known of a group: where its parameters are, and its options in the form for use."""
+
+    def __init__(self, params: list[Tensor]) -> None:
+        self.params = list(params)
+        self.places: list[tuple[Part, Flat] | None] = [None] * len(params)
+        self.flats: list[Flat] = []
+        self.options: list[Any] | None = None
+        self.settings: dict[str, Any] = {}
+        self.names: tuple[str, ...] = ()
+        self.runs: list[_Run] = []
+        self.alone: list[tuple[Tensor, tuple[Part, Flat] | None]] = []
+        self.wait = self.patience = 1
+
+    def fits(self, group: dict[str, Any]) -> bool:
+        params = group["params"]
+        return len(params) == len(self.params) and all(map(is_, params, self.params))
+
+    def has_new_options(self, group: dict[str, Any]) -> bool:
+        options = self.options
+        return (
+            options is None
+            or len(options) != len(group)
+            or not all(map(is_, options, group.values()))
+        )
+
+    def remember_options(self, group: dict[str, Any]) -> None:
+        """They were found good. What is in a list can change unseen, so it is checked each time."""
+        lists = any(isinstance(v, list) for key, v in group.items() if key != "params")
+        self.options = None if lists else list(group.values())
+
+    def settle(self, params: list[Tensor]) -> None:
+        """Lay these parameters side by side, as far as they can be moved."""
+        new = {part.tensor: (part, flat) for flat in flatten(params) for part in flat.parts}
+        self.places = [new.get(p, place) for p, place in zip(self.params, self.places, strict=True)]
+        used = {id(place[1]): place[1] for place in self.places if place is not None}
+        self.flats = list(used.values())
+
+    def tidy(self) -> None:
+        """Find places for what is not where it should be.
+
+        Parameters that are given new arrays in every step would be moved in every step, so each
+        time it waits for twice as many steps.
+        """
+        homeless = []
+        for p, place in self.alone:
+            if place is None or not place[0].holds():
+                homeless.append(p)
+            else:
+                place[0].serve()
+        if homeless:
+            self.patience -= 1
+            if self.patience <= 0:
+                self.wait = self.patience = 2 * self.wait
+                self.settle(homeless)
+
+
+class _Run:
+    """Neighbours in memory that are updated together."""
+
+    __slots__ = ("flat", "parts", "phase")
+
+    def __init__(self, part: Part, flat: Flat, phase: Any) -> None:
+        self.flat, self.parts, self.phase = flat, [part], phase
+
+    def takes(self, part: Part, flat: Flat, phase: Any) -> bool:
+        """Whether a part was the next one, and is part of the run now."""
+        if flat is self.flat and part.index == self.parts[-1].index + 1 and phase == self.phase:
+            self.parts.append(part)
+            return True
+        return False
+
+
+_NOTHING: Any = _Run(None, None, None)  # type: ignore[arg-type]  # its flat is nobody's
+_EMPTY: dict[str, Any] = {}
+
+
+def _complete(state: dict[str, Any], names: tuple[str, ...], part: Part | None) -> None:
+    """Begin to remember, in a parameter's place, what is not in its state yet."""
+    for name in names:
+        if name not in state and part is not None and part.is_free(name):
+            part.kept[name].fill(0)
+            state[name] = wrap(part.kept[name])
+
+
+def _in_place(part: Part, state: dict[str, Any], names: tuple[str, ...]) -> bool:
+    """Whether what is remembered of a parameter is in its place, or can come there."""
+    for name in names:
+        kept = state.get(name)
+        if kept is None:
+            if not part.is_free(name):
+                return False
+        elif kept.data is not part.kept[name]:
+            return False
+    return True
