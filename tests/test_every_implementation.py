@@ -47,11 +47,11 @@ def accepted(i: Implementation, calls: Iterator[Arguments]) -> Iterator[Argument
             yield call
 
 
-def check_same(k: Kernel, i: Implementation, call: Arguments) -> None:
+def check_same(k: Kernel, i: Implementation, call: Arguments, least: float = 0.0) -> None:
     """The implementation agrees with the reference, and leaves its inputs alone."""
     wanted = k.reference(*call.args, **call.options)
     before = [a.copy() for a in arrays_of(call)]
-    check_equal(k, call, i.run(*call.args, **call.options), wanted)
+    check_equal(k, call, i.run(*call.args, **call.options), wanted, least=least)
     for a, b in zip(arrays_of(call), before, strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -101,16 +101,19 @@ LAYOUTS: dict[str, Callable[[], Callable[[np.ndarray], np.ndarray]]] = {
     "mixed strided": lambda: every_second(strided),
     "mixed fortran": lambda: every_second(fortran),
     "mixed channels-last": lambda: every_second(channels_last),
-    "read-only": lambda: read_only,
     "misaligned": lambda: misaligned,
 }
 
 
 def check_layouts(k: Kernel, i: Implementation) -> None:
-    for call in drawn(k):
+    calls = drawn(k)
+    for call in calls:
         for change in LAYOUTS.values():
             for variant in accepted(i, iter([changed_arrays(call, change())])):
                 check_same(k, i, variant)
+    # Numba compiles everything anew for read-only arrays: one call of each kernel is enough.
+    for call in itertools.islice(accepted(i, iter(calls)), 1):
+        check_same(k, i, changed_arrays(call, read_only))
 
 
 @each
@@ -121,12 +124,17 @@ def test_layouts(k: Kernel, i: Implementation) -> None:
 
 @each
 def test_an_input_without_memory_of_its_own(k: Kernel, i: Implementation) -> None:
-    """Every row of the first array is the first row, which lies in memory once."""
+    """Every row of the first array is the first row, which lies in memory once.
+
+    Differences between rows are zero then, but for rounding errors of the size of the rows.
+    """
     for call in drawn(k):
         if call.args and is_array(call.args[0]):
             args = (repeated(call.args[0]), *call.args[1:])
+            reals = [a for a in arrays_of(call) if a.dtype.kind == "f"]
+            least = max((float(np.abs(a).max(initial=0.0)) for a in reals), default=0.0)
             for variant in accepted(i, iter([Arguments(args, call.options)])):
-                check_same(k, i, variant)
+                check_same(k, i, variant, least)
 
 
 # Numbers
