@@ -117,9 +117,9 @@ def maximum(typing: Any, x: Any, y: Any) -> Any:
 
 
 @numba.njit(**OPTIONS)
-def difference(x: Any, y: Any) -> Any:
-    """x - y, rounded before anything is done with it: for callers whose sums may be reordered."""
-    return x - y
+def difference(x: Any, y: Any, z: Any) -> Any:
+    """(x - y) - z, in this order: for callers that allow sums to be reordered."""
+    return (x - y) - z
 
 
 # Exponentials
@@ -134,6 +134,7 @@ ZERO, QUARTER, HALF, ONE, TWO = f32(0), f32(0.25), f32(0.5), f32(1), f32(2)
 INFINITY, NAN = f32(math.inf), f32(math.nan)
 
 LARGEST = f32(89)  # its exponential is infinite
+LARGEST_FINITE = f32(88.72283935546875)  # the largest number whose exponential is not
 SMALLEST = f32(-126 * math.log(2))  # `exp` makes it 0
 SMALLEST_NEGATIVE = f32(-127 * math.log(2))  # `exp_of_negative` makes it 0
 SMALLEST_OF_EXPM1 = f32(-20)  # -1 + exp(-20) is -1
@@ -167,10 +168,11 @@ def exp(x: Any) -> Any:
 
 @_by_type(exp)
 def _exp(x):
-    x = LARGEST if x > LARGEST else x  # NaN is not greater, and stays
-    x = SMALLEST if x < SMALLEST else x
-    p, t = _reduced(x)
-    return (p + ONE) * _power_of_two(t - ONE) * TWO  # 2**128 is no float32, but twice 2**127
+    z = SMALLEST if x < SMALLEST else x  # NaN is not less, and stays
+    p, t = _reduced(z)
+    y = (p + ONE) * _power_of_two(t - ONE) * TWO  # 2**128 is no float32, but twice 2**127
+    # A caller that may reorder products could move the 2 to another factor, and y not be infinite.
+    return INFINITY if x > LARGEST_FINITE else y
 
 
 def exp_of_negative(x: Any) -> Any:
