@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from minigrad_kernels.arrays import array_module
+from minigrad_kernels.layout import flat
 from minigrad_kernels.memory import cut, owns
 
 from . import memory
@@ -179,17 +180,18 @@ def movable(x: Tensor) -> bool:
 
 
 def unshared(view: Any, part: Part | None) -> Any:
-    """An array with a view's numbers, and memory for itself: a copy, unless the view is all there
-    is of an array, which was only looked at in another shape in between."""
-    if (
-        view.base.__class__ is ndarray
-        and view.base.shape == view.shape
-        and view.base.strides == view.strides
-        and owns(view.base)
-    ):
-        references = _PRIVATE + (part is not None and view.base is part.grad)
-        if sys.getrefcount(view.base) == references:
-            return view.base
+    """An array with a view's numbers, and memory for itself: a copy, unless the view shows all
+    there is of an array that nobody else holds, in another shape or (outside a `Flat`, which is
+    row-major) with its axes permuted."""
+    base = view.base
+    if base.__class__ is ndarray and owns(base):
+        # One more than known: the local variable.
+        references = _PRIVATE + 1 + (part is not None and base is part.grad)
+        if sys.getrefcount(base) == references:
+            if base.shape == view.shape and base.strides == view.strides:
+                return base
+            if part is None and base.nbytes == view.nbytes and flat(view) is not None:
+                return view
     return view.copy()
 
 

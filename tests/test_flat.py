@@ -714,3 +714,13 @@ def test_two_threads_may_go_back_to_one_parameter():
     for t in threads:
         t.join()
     assert not failures and (p.grad.data == 160).all()
+
+
+def test_the_gradient_of_channels_last_images_is_not_copied():
+    """It keeps its layout, and the memory that the kernel wrote."""
+    x = np.ascontiguousarray(np.zeros((2, 40, 40, 30), "f4")).transpose(0, 3, 1, 2)
+    images = mg.as_tensor(x).requires_grad_()
+    mg.nn.functional.max_pool2d(images, 2).sum().backward()
+    gradient = images.grad.data
+    assert gradient.strides == x.strides
+    assert memory.owns(gradient.base)
