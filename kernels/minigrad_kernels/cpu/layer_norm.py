@@ -65,9 +65,10 @@ def _gradients(g, x, weight, mean, var, eps, rows, partial, gx, gw, gb):
             scale = real(r)
             offset, slope = real(first / width), real(r * (r * np.float64(second)) / width)
             for i in range(a.size):
-                gi, d = a[i], b[i] - middle
-                c[i] = (gi * weight[i] - offset - d * slope) * scale
-                w_sum[i] += gi * (d * scale)
+                c[i] = (a[i] * weight[i] - offset - (b[i] - middle) * slope) * scale
+            for i in range(a.size):  # of its own: one loop through six arrays is not vectorised
+                gi = a[i]
+                w_sum[i] += gi * ((b[i] - middle) * scale)
                 b_sum[i] += gi
     for i in range(width):
         gw[i], gb[i] = partial[0, 0, i], partial[0, 1, i]
