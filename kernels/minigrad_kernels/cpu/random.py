@@ -15,7 +15,7 @@ from numba import prange
 
 from ..arrays import Array, deliver
 from ..memory import empty
-from ..random import MANTISSA, WORD
+from ..random import MANTISSA
 from .compiled import compiled
 from .images import check_out, threads_for
 
@@ -26,7 +26,7 @@ _GROUPS = 16  # that make a task
 
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
-_LOW, _HALF = np.uint64(WORD), np.uint64(32)
+_LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 
 @numba.njit
