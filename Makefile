@@ -19,7 +19,7 @@ help:
 	@echo "make demo    train a convolutional network, check its gradients, write build/demo/report.html"
 	@echo "make test    run the whole test suite"
 	@echo "make lint    style and types"
-	@echo "make bench   measure against PyTorch, JAX, HIPS autograd and MyGrad"
+	@echo "make bench   measure against PyTorch, JAX, HIPS autograd and MyGrad, write benchmarks/results/"
 	@echo "make wheel   build the wheel and try it in a clean environment"
 	@echo "make clean   remove what the others made, .venv included"
 
@@ -59,7 +59,7 @@ lint: $(VENV)/all-installed
 
 .PHONY: bench
 bench: $(VENV)/peers-installed
-	$(BIN)/python -m benchmarks overhead training --peers torch,jax,autograd,mygrad --json build/benchmarks.json
+	$(BIN)/python -m benchmarks report --no-readme
 
 .PHONY: wheel
 wheel: $(VENV)/all-installed

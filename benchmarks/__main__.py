@@ -1,4 +1,5 @@
-"""The command line: `python -m benchmarks SUITE... [--peers ...] [--json FILE] [--quick]`."""
+"""The command line: `python -m benchmarks SUITE... [--peers ...] [--json FILE] [--quick]`, and
+`python -m benchmarks report`."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ def parser() -> argparse.ArgumentParser:
     """The options."""
     p = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Time minigrad beside other libraries, in one process, on the same numbers.",
+        description="Time minigrad beside other libraries, in one process, on the same numbers. "
+        "`python -m benchmarks report` runs all suites and writes the results and a page.",
     )
     p.add_argument("suites", nargs="+", choices=suites.NAMES, metavar="SUITE",
                    help=f"one or more of: {', '.join(suites.NAMES)}")  # fmt: skip
@@ -50,7 +52,12 @@ def limit_threads(count: int) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the suites and print their tables; 1 if a peer computed something else or is missing."""
-    options = parser().parse_args(argv)
+    given = sys.argv[1:] if argv is None else list(argv)
+    if given[:1] == ["report"]:
+        from . import report
+
+        return report.main(given[1:])
+    options = parser().parse_args(given)
     if options.threads:
         limit_threads(options.threads)
     from . import run  # imports NumPy, which reads the number of threads

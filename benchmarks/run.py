@@ -64,7 +64,7 @@ def run(
     if file is not None:
         written = {
             "machine": about,
-            "ceilings": None if ceilings is None else dataclasses.asdict(ceilings),
+            "ceilings": dict.fromkeys(names, dataclasses.asdict(ceilings)) if ceilings else {},
             "not_timed": differing,
             "rows": [dataclasses.asdict(row) for row in results],
         }
