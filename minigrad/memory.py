@@ -19,7 +19,7 @@ from minigrad_kernels.arrays import array_module
 from .graph import Clock, Node, place, user_line
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Change:
     """One in-place change: its number (see `Clock`), the operation, the user's line, and whether
     the graph of the changed tensor records it."""
@@ -41,6 +41,8 @@ _owners: dict[int, weakref.ref[Any]] = {}
 def owner(array: Any) -> Any:
     """The array that owns the memory which `array` shows."""
     base = array.base
+    while base.__class__ is np.ndarray:
+        array, base = base, base.base
     while base is not None and (
         hasattr(base, "__array_interface__") or hasattr(base, "__cuda_array_interface__")
     ):

@@ -47,7 +47,7 @@ def runs(optimizer):
     sizes = []
     for i, group in enumerate(optimizer.param_groups):
         plan = optimizer._prepare(i, group)
-        sizes += [len(run.parts) for run in plan.runs] + [1] * len(plan.alone)
+        sizes += [run.last + 1 - run.first for run in plan.runs] + [1] * len(plan.alone)
     return sizes
 
 

@@ -63,9 +63,21 @@ def _layouts(rng: np.random.Generator, arrays: int) -> Iterator[np.ndarray]:
 
 def _accepts(p: Array, *arrays: Array | None, **options: Any) -> bool:
     """Whether compiled code can compute it: one shape, and one type, also that of `out`."""
-    out = options["out"] if options.get("out") is not None else ()
-    others = [x for x in (*arrays, *(out if isinstance(out, tuple) else (out,))) if x is not None]
-    return plain(p, *others) and all(x.shape == p.shape for x in arrays if x is not None)
+    out = options.get("out")
+    if not plain(p):
+        return False
+    for x in arrays:
+        if x is not None and not _alike(x, p):
+            return False
+    for y in () if out is None else out if isinstance(out, tuple) else (out,):
+        if y.dtype is not p.dtype and y.dtype != p.dtype:
+            return False
+    return True
+
+
+def _alike(x: Array, p: Array) -> bool:
+    same_type = x.dtype is p.dtype or x.dtype == p.dtype
+    return same_type and x.shape == p.shape and x.flags.aligned
 
 
 def _worth(p: Array, *_: Array | None, **__: Any) -> bool:

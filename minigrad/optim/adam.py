@@ -91,9 +91,10 @@ class Adam(Elementwise):
         """One step, of any number of parameters."""
         kernels.adam_step(*arrays, **settings, step=phase, out=(arrays[0], *arrays[2:]))
 
-    def advance(self, state: dict[str, Any]) -> None:
+    def advance(self, states: list[dict[str, Any]], phase: int) -> None:
         """Count the step."""
-        state["step"] = int(state.get("step", 0)) + 1
+        for state in states:
+            state["step"] = phase
 
 
 _MEANS = "exp_avg", "exp_avg_sq"

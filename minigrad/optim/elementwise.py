@@ -47,8 +47,8 @@ class Elementwise(Optimizer):
         """Change in place parameters and state: `arrays` are p, its gradient, what it remembers."""
         raise NotImplementedError
 
-    def advance(self, state: dict[str, Any]) -> None:
-        """Note in a parameter's state that a step was made."""
+    def advance(self, states: list[dict[str, Any]], phase: Any) -> None:
+        """Note in the states of parameters, all of one phase, that a step was made."""
 
     # One parameter
 
@@ -72,7 +72,7 @@ class Elementwise(Optimizer):
                 state[name] = wrap(array_module(p.data).zeros_like(p.data))
         arrays = p.data, p.grad.data, *(state[name].data for name in names)
         self.compute(arrays, phase, settings)
-        self.advance(state)
+        self.advance([state], phase)
 
     # All of them
 
@@ -114,11 +114,15 @@ class Elementwise(Optimizer):
                 part, flat = place
                 if g.data is part.grad and p.data is part.data and part.data.flags.writeable:
                     state = states.get(p, _EMPTY)
-                    if _in_place(part, state, names):
+                    missing = _missing(part, state, names)
+                    if missing is not None:
                         phase = self.phase(state)
-                        if not run.takes(part, flat, phase):
+                        if flat is not run.flat or part.index != run.last + 1 or phase != run.phase:
                             run = _Run(part, flat, phase)
                             plan.runs.append(run)
+                        run.last = part.index
+                        run.states.append(state)
+                        run.is_new |= missing or state is _EMPTY
                         continue
             check_gradient(type(self).__name__, p)
             plan.alone.append((p, place))
@@ -128,13 +132,14 @@ class Elementwise(Optimizer):
         plan: _Plan = prepared
         operation = f"{type(self).__name__}.step"
         for run in plan.runs:
-            states = [self.state.setdefault(part.tensor, {}) for part in run.parts]
-            for part, state in zip(run.parts, states, strict=True):
-                _complete(state, plan.names, part)
-            arrays = run.flat.run(run.parts[0].index, run.parts[-1].index, plan.names)
+            if run.is_new:
+                run.states = [
+                    _complete(self.state.setdefault(part.tensor, {}), plan.names, part)
+                    for part in run.flat.parts[run.first : run.last + 1]
+                ]
+            arrays = run.flat.run(run.first, run.last, plan.names)
             self.compute(arrays, run.phase, plan.settings)
-            for state in states:
-                self.advance(state)
+            self.advance(run.states, run.phase)
             memory.changed(arrays[0], operation)
         for p, place in plan.alone:
             state = self.state.setdefault(p, {})
@@ -216,40 +221,47 @@ class _Plan:
 
 
 class _Run:
-    """Neighbours in memory that are updated together."""
+    """Neighbours in memory that are updated together, the states of all, whether one is new."""
 
-    __slots__ = ("flat", "parts", "phase")
+    __slots__ = ("first", "flat", "is_new", "last", "phase", "states")
 
     def __init__(self, part: Part, flat: Flat, phase: Any) -> None:
-        self.flat, self.parts, self.phase = flat, [part], phase
-
-    def takes(self, part: Part, flat: Flat, phase: Any) -> bool:
-        """Whether a part was the next one, and is part of the run now."""
-        if flat is self.flat and part.index == self.parts[-1].index + 1 and phase == self.phase:
-            self.parts.append(part)
-            return True
-        return False
+        self.flat, self.phase = flat, phase
+        self.first = self.last = part.index
+        self.states: list[dict[str, Any]] = []
+        self.is_new = False
 
 
-_NOTHING: Any = _Run(None, None, None)  # type: ignore[arg-type]  # its flat is nobody's
+class _Nothing:
+    """The run before the first."""
+
+    flat = phase = None
+    last = -1
+
+
+_NOTHING: Any = _Nothing()
 _EMPTY: dict[str, Any] = {}
 
 
-def _complete(state: dict[str, Any], names: tuple[str, ...], part: Part | None) -> None:
+def _complete(state: dict[str, Any], names: tuple[str, ...], part: Part | None) -> dict[str, Any]:
     """Begin to remember, in a parameter's place, what is not in its state yet."""
     for name in names:
         if name not in state and part is not None and part.is_free(name):
             part.kept[name].fill(0)
             state[name] = wrap(part.kept[name])
+    return state
 
 
-def _in_place(part: Part, state: dict[str, Any], names: tuple[str, ...]) -> bool:
-    """Whether what is remembered of a parameter is in its place, or can come there."""
+def _missing(part: Part, state: dict[str, Any], names: tuple[str, ...]) -> bool | None:
+    """Whether something is not remembered yet, but has a free place; None if it has not, or is
+    remembered elsewhere."""
+    missing = False
     for name in names:
         kept = state.get(name)
         if kept is None:
             if not part.is_free(name):
-                return False
+                return None
+            missing = True
         elif kept.data is not part.kept[name]:
-            return False
-    return True
+            return None
+    return missing

@@ -6,8 +6,8 @@ references, so that the results are the same to the last bit, however the arrays
 
 from __future__ import annotations
 
-import itertools
 import math
+import operator
 from typing import Any
 
 import numba
@@ -169,7 +169,8 @@ def _update(
                 else "out is read-only"
             )
     model = old[0]
-    if all(y is x for x, y in zip(old, out, strict=True)) and _apart(model, g, old):
+    in_place = all(map(operator.is_, old, out)) and _apart(model, g, old)
+    if in_place:
         new = old
     else:
         model = dense(model)
@@ -180,7 +181,7 @@ def _update(
     arrays = [flat(x) for x in (new[0], g, *new[1:])]
     run = function.serial if model.size <= CHUNK else function.parallel
     run(*arrays, *rates)
-    if new is old:
+    if in_place:
         return old
     for y, x in zip(out, new, strict=True):
         if y is not None:
@@ -190,9 +191,14 @@ def _update(
 
 def _apart(model: Array, g: Array, old: tuple[Array, ...]) -> bool:
     """Whether all lie in memory in one order, without gaps, and no two at one place."""
-    arrays = (g, *old)
     if not model.flags.c_contiguous and flat(model) is None:
         return False
-    if any(x.strides != model.strides for x in arrays):
-        return False
-    return not any(np.may_share_memory(a, b) for a, b in itertools.combinations(arrays, 2))
+    strides = model.strides
+    arrays = (g, *old)
+    for i, x in enumerate(arrays):
+        if x.strides != strides:
+            return False
+        for y in arrays[:i]:
+            if np.may_share_memory(x, y):
+                return False
+    return True
