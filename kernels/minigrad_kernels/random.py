@@ -164,6 +164,17 @@ def _random_uniform_numba() -> Any:
     return random_uniform
 
 
+def box_muller(xp: Any, pairs: Array) -> Array:
+    """Normal numbers (M, 2) from uniform ones."""
+    u, v = pairs.T
+    r = xp.sqrt(-2 * xp.log(1 - u))
+    angle = 2 * np.pi * v
+    z = xp.empty((u.size, 2), u.dtype)
+    xp.multiply(r, xp.cos(angle), out=z[:, 0])
+    xp.multiply(r, xp.sin(angle), out=z[:, 1])
+    return z
+
+
 # Implementations differ in their sine, cosine and logarithm, each by a few units in the last place.
 @kernel(samples=_streams("f4", "f8", "f2"), cost=cost, tolerance=32.0)
 def random_normal(like: Array, *, seed: int, offset: int, out: Any = None) -> Array:
@@ -177,13 +188,7 @@ def random_normal(like: Array, *, seed: int, offset: int, out: Any = None) -> Ar
     uniform = _uniform(like.dtype if like.dtype.itemsize > 2 else np.dtype(np.float32))
 
     def make(xp: Any, words: Array) -> Array:
-        u, v = uniform(xp, words).reshape(-1, 2).T
-        r = xp.sqrt(-2 * xp.log(1 - u))
-        angle = 2 * np.pi * v
-        z = xp.empty((u.size, 2), u.dtype)
-        xp.multiply(r, xp.cos(angle), out=z[:, 0])
-        xp.multiply(r, xp.sin(angle), out=z[:, 1])
-        return z
+        return box_muller(xp, uniform(xp, words).reshape(-1, 2))
 
     return _fill(like, out, seed, offset, make)
 
