@@ -48,8 +48,10 @@ def _class_weight(weight: TensorLike | None, scores: Tensor, name: str) -> Any:
     return w.data.astype(scores.dtype, copy=False)
 
 
-def _class_numbers(target: Tensor, scores: Tensor, ignore_index: int, name: str) -> Any:
-    """The array of the targets, -1 where they are to be skipped.
+def _class_numbers(
+    target: Tensor, scores: Tensor, ignore_index: int, name: str
+) -> tuple[Any, bool]:
+    """The array of the targets, -1 where they are to be skipped; and whether that may be anywhere.
 
     Raises:
         TypeError: if they are no integers, or elsewhere; ValueError: if there is not one for each
@@ -65,22 +67,30 @@ def _class_numbers(target: Tensor, scores: Tensor, ignore_index: int, name: str)
             f"sample"
         )
     t = t.astype("int64", copy=False)
+    if not 0 <= ignore_index < C and _all_below(t, C):
+        return t, False
     wrong = (t < 0) | (t >= C)
-    if not wrong.any() and not 0 <= ignore_index < C:
-        return t
     skipped = t == ignore_index
     wrong &= ~skipped
     if wrong.any():
         raise IndexError(f"{name}: target holds class {t[wrong][0]}, there are {C} classes")
-    return kernels.array_module(t).where(skipped, -1, t)
+    return kernels.array_module(t).where(skipped, -1, t), True
 
 
-def _shares(t: Any, w: Any, dtype: Any, reduction: str) -> tuple[Any, Any]:
+def _all_below(t: Any, C: int) -> bool:
+    """Whether all are classes: read as unsigned, negative numbers are large."""
+    return not t.size or int(t.view("uint64").max()) < C
+
+
+def _shares(t: Any, gaps: bool, w: Any, dtype: Any, reduction: str) -> tuple[Any, Any]:
     """What each sample counts with and without the weight of its class; 0 for those skipped.
 
     For a mean both are divided by the sum of the former: if all are skipped, 0 / 0, NaN.
     """
     xp = kernels.array_module(t)
+    if w is None and t.size and not gaps:  # all the same
+        share = xp.full(t.shape, 1 / t.size if reduction == "mean" else 1, dtype)
+        return share, share
     plain = xp.asarray(t >= 0, dtype)
     scale = plain if w is None else plain * w[xp.maximum(t, 0)]
     if reduction != "mean":
@@ -161,8 +171,8 @@ def nll_loss(
     """
     x = _scores(input, reduction, "nll_loss")
     w = _class_weight(weight, x, "nll_loss")
-    t = _class_numbers(together("nll_loss", x, target)[1], x, ignore_index, "nll_loss")
-    scale, _ = _shares(t, w, x.dtype, reduction)
+    t, gaps = _class_numbers(together("nll_loss", x, target)[1], x, ignore_index, "nll_loss")
+    scale, _ = _shares(t, gaps, w, x.dtype, reduction)
     return _summed(mul(_picked(x, t), as_tensor(-scale)), reduction)
 
 
@@ -242,8 +252,8 @@ def cross_entropy(
         if ignore_index >= 0:
             raise ValueError(f"{name}: ignore_index is not for targets that are probabilities")
         return reduced(_of_probabilities(x, _classes_last(t), w, smoothing), reduction)
-    numbers = _class_numbers(t, x, ignore_index, name)
-    scale, plain = _shares(numbers, w, x.dtype, reduction)
+    numbers, gaps = _class_numbers(t, x, ignore_index, name)
+    scale, plain = _shares(numbers, gaps, w, x.dtype, reduction)
     if smoothing:
         return _summed(_smoothed(x, numbers, w, scale, plain, smoothing), reduction)
     return _of_classes(x, numbers, scale, reduction)

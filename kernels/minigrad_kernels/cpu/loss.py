@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numba
 import numpy as np
 from numba import prange
 
@@ -9,21 +12,30 @@ from ..arrays import Array, deliver, deliver_all
 from ..memory import empty
 from .compiled import CHUNK, compiled
 from .elementwise import writes_straight
-from .math import difference, exp_of_negative, log
-from .softmax import SUM, exponentials, group, groups, largest
+from .math import exp_of_negative, log
+from .softmax import exponentials, group, groups, largest
 
 # Cross-entropy of class numbers
 
 
 def _rows(x: Array) -> Array:
     """Scores (..., C) as (samples, C), one after the other in memory."""
+    if x.ndim == 2 and x.flags.c_contiguous:
+        return x
     return np.ascontiguousarray(x).reshape(-1, x.shape[-1])
 
 
 def _refuse_classes(target: Array, classes: int) -> None:
-    """Compiled code would read beyond the scores."""
-    if target.size and target.max() >= classes:
-        raise IndexError(f"target holds class {target.max()}, there are {classes} classes")
+    raise IndexError(f"target holds class {target.max()}, there are {classes} classes")
+
+
+@numba.njit
+def _all_exist(target: Any, classes: int) -> bool:
+    """Whether there are so many classes: compiled code would read beyond the scores."""
+    highest = target[0]
+    for i in range(target.size):
+        highest = max(highest, target[i])
+    return highest < classes
 
 
 def _refuse_out(out: tuple[Array, ...] | None, shape: tuple[int, ...]) -> None:
@@ -35,18 +47,21 @@ def _refuse_out(out: tuple[Array, ...] | None, shape: tuple[int, ...]) -> None:
             raise ValueError("out is read-only")
 
 
-@compiled(fastmath=SUM)
+@compiled
 def _cross_entropy(x, target, scale, losses, top, total):
+    if not _all_exist(target, x.shape[1]):
+        return False
     count = groups(*x.shape)
     for index in prange(count):
         for row in group(index, count, x.shape[0]):
             a, t = x[row], target[row]
             high = largest(a)
             rest = log(exponentials(a, high))
-            loss = x.dtype.type(0) if t < 0 else rest - difference(a[max(t, 0)], high)
+            loss = x.dtype.type(0) if t < 0 else rest - (a[max(t, 0)] - high)
             losses[row] = loss * scale[row]
             top[row] = high
             total[row] = rest
+    return True
 
 
 def cross_entropy(
@@ -57,21 +72,26 @@ def cross_entropy(
     Raises:
         IndexError: if a target is no class; ValueError: if `out` does not fit.
     """
-    _refuse_classes(target, x.shape[-1])
     _refuse_out(out, target.shape)
     results = np.empty((3, target.size), x.dtype)
     run = _cross_entropy.serial if x.size <= CHUNK else _cross_entropy.parallel
-    run(_rows(x), _column(target), _column(scale), *results)
-    return deliver_all(tuple(results.reshape(3, *target.shape)), out)
+    if not run(_rows(x), _column(target), _column(scale), *results):
+        _refuse_classes(target, x.shape[-1])
+    losses, top, total = results.reshape(3, *target.shape)
+    return deliver_all((losses, top, total), out)
 
 
 def _column(a: Array) -> Array:
     """One number for each sample, one after the other in memory."""
+    if a.ndim == 1 and a.flags.c_contiguous:
+        return a
     return np.ascontiguousarray(a).reshape(-1)
 
 
-@compiled(fastmath=SUM)
+@compiled
 def _cross_entropy_gradient(g, x, target, scale, top, total, gx):
+    if not _all_exist(target, x.shape[1]):
+        return False
     count = groups(*x.shape)
     for index in prange(count):
         for row in group(index, count, x.shape[0]):
@@ -81,10 +101,11 @@ def _cross_entropy_gradient(g, x, target, scale, top, total, gx):
                 continue
             share = g[row if g.size > 1 else 0] * scale[row]
             high, rest = top[row], total[row]
-            right = exp_of_negative(difference(a[t], high) - rest) - x.dtype.type(1)
+            right = exp_of_negative((a[t] - high) - rest) - x.dtype.type(1)
             for i in range(a.size):
-                c[i] = exp_of_negative(difference(a[i], high) - rest) * share
+                c[i] = exp_of_negative((a[i] - high) - rest) * share
             c[t] = right * share
+    return True
 
 
 def cross_entropy_gradient(
@@ -102,7 +123,6 @@ def cross_entropy_gradient(
     Raises:
         IndexError: if a target is no class; ValueError: if `out` does not fit.
     """
-    _refuse_classes(target, x.shape[-1])
     rows = _rows(x)
     given = (g, x, target, scale, top, total)
     y = out
@@ -110,5 +130,6 @@ def cross_entropy_gradient(
         y = empty(x.shape, x.dtype)
     columns = [_column(a) for a in (target, scale, top, total)]
     run = _cross_entropy_gradient.serial if x.size <= CHUNK else _cross_entropy_gradient.parallel
-    run(_column(g), rows, *columns, y.reshape(rows.shape))
+    if not run(_column(g), rows, *columns, y.reshape(rows.shape)):
+        _refuse_classes(target, x.shape[-1])
     return y if y is out else deliver(y, out)

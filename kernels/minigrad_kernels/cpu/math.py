@@ -116,12 +116,6 @@ def maximum(typing: Any, x: Any, y: Any) -> Any:
     return (x(x, y) if x == y and x in (types.float32, types.float64) else None), generate
 
 
-@numba.njit(**OPTIONS)
-def difference(x: Any, y: Any, z: Any) -> Any:
-    """(x - y) - z, in this order: for callers that allow sums to be reordered."""
-    return (x - y) - z
-
-
 # Exponentials
 
 ROUND = f32(1.5 * 2**23 + 127)

@@ -7,6 +7,7 @@ is done with it. Along any other axis, the same is done for a few columns at onc
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -18,10 +19,7 @@ from ..layout import dense, empty_like, like
 from ..memory import empty
 from .compiled import CHUNK, Compiled, compiled
 from .elementwise import writes_straight
-from .math import difference, exp, exp_of_negative, log, maximum
-
-SUM = {"reassoc", "contract", "nsz"}
-"""Sums may be taken in vectors' lanes; NaN and infinities are what they are."""
+from .math import exp, exp_of_negative, log, maximum
 
 COLUMNS = 256
 """How many columns go together."""
@@ -97,7 +95,17 @@ def block(x: Any, index: int) -> tuple[Any, slice]:
     return x[index // each], slice(start, min(start + COLUMNS, x.shape[2]))
 
 
-@numba.njit
+def any_order(function: Callable[..., Any]) -> Any:
+    """Decorate a sum or maximum that may be taken in any order: vectors do many at once.
+
+    The sign of a zero may change; NaN and infinities stay what they are. It is for functions that
+    do nothing else: where the order matters, as in x - top - total, such a licence would spread to
+    its neighbours once inlined.
+    """
+    return numba.njit(fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")(function)
+
+
+@any_order
 def largest(a: Any) -> Any:
     """The largest number; NaN if there is one."""
     top = a[0]
@@ -106,7 +114,7 @@ def largest(a: Any) -> Any:
     return top
 
 
-@numba.njit
+@any_order
 def exponentials(a: Any, top: Any) -> Any:
     """The sum of exp(a - top)."""
     total = a.dtype.type(0)
@@ -115,7 +123,36 @@ def exponentials(a: Any, top: Any) -> Any:
     return total
 
 
-@numba.njit
+@any_order
+def exponentials_into(b: Any, a: Any, top: Any) -> Any:
+    """The same, after writing them to b."""
+    total = a.dtype.type(0)
+    for i in range(a.size):
+        e = exp_of_negative(a[i] - top)
+        b[i] = e
+        total += e
+    return total
+
+
+@any_order
+def sum_of(a: Any) -> Any:
+    """The sum of a."""
+    total = a.dtype.type(0)
+    for i in range(a.size):
+        total += a[i]
+    return total
+
+
+@any_order
+def sum_of_products(a: Any, b: Any) -> Any:
+    """The sum of a * b."""
+    total = a.dtype.type(0)
+    for i in range(a.size):
+        total += a[i] * b[i]
+    return total
+
+
+@any_order
 def largest_of_columns(a: Any, part: slice) -> Any:
     """The largest number of each column of a block."""
     top = a[0][part].copy()
@@ -129,24 +166,19 @@ def largest_of_columns(a: Any, part: slice) -> Any:
 # Softmax
 
 
-@compiled(fastmath=SUM)
+@compiled
 def _softmax_rows(x, y):
     count = groups(*x.shape)
     for index in prange(count):
         for row in group(index, count, x.shape[0]):
             a, b = x[row], y[row]
             top = largest(a)
-            total = x.dtype.type(0)
-            for i in range(a.size):
-                e = exp_of_negative(a[i] - top)
-                b[i] = e
-                total += e
-            share = x.dtype.type(1) / total
+            share = x.dtype.type(1) / exponentials_into(b, a, top)
             for i in range(b.size):
                 b[i] *= share
 
 
-@compiled(fastmath=SUM)
+@compiled
 def _softmax_columns(x, y):
     for index in prange(blocks(x)):
         (a, part), b = block(x, index), block(y, index)[0]
@@ -169,20 +201,18 @@ def softmax(x: Array, *, axis: int, out: Array | None = None) -> Array:
     return along(_softmax_rows, _softmax_columns, out, axis, x)
 
 
-@compiled(fastmath=SUM)
+@compiled
 def _softmax_gradient_rows(g, y, gx):
     count = groups(*g.shape)
     for index in prange(count):
         for row in group(index, count, g.shape[0]):
             a, b, c = g[row], y[row], gx[row]
-            total = g.dtype.type(0)
-            for i in range(a.size):
-                total += a[i] * b[i]
+            total = sum_of_products(a, b)
             for i in range(a.size):
                 c[i] = b[i] * (a[i] - total)
 
 
-@compiled(fastmath=SUM)
+@compiled
 def _softmax_gradient_columns(g, y, gx):
     for index in prange(blocks(g)):
         (a, part), b, c = block(g, index), block(y, index)[0], block(gx, index)[0]
@@ -205,7 +235,7 @@ def softmax_gradient(g: Array, y: Array, *, axis: int, out: Array | None = None)
 # Its logarithm
 
 
-@compiled(fastmath=SUM)
+@compiled
 def _log_softmax_rows(x, y):
     count = groups(*x.shape)
     for index in prange(count):
@@ -214,10 +244,10 @@ def _log_softmax_rows(x, y):
             top = largest(a)
             total = log(exponentials(a, top))
             for i in range(a.size):
-                b[i] = difference(a[i], top) - total
+                b[i] = (a[i] - top) - total
 
 
-@compiled(fastmath=SUM)
+@compiled
 def _log_softmax_columns(x, y):
     for index in prange(blocks(x)):
         (a, part), b = block(x, index), block(y, index)[0]
@@ -232,7 +262,7 @@ def _log_softmax_columns(x, y):
         for j in range(a.shape[0]):
             aj, bj = a[j][part], b[j][part]
             for i in range(aj.size):
-                bj[i] = difference(aj[i], top[i]) - total[i]
+                bj[i] = (aj[i] - top[i]) - total[i]
 
 
 def log_softmax(x: Array, *, axis: int, out: Array | None = None) -> Array:
@@ -240,20 +270,18 @@ def log_softmax(x: Array, *, axis: int, out: Array | None = None) -> Array:
     return along(_log_softmax_rows, _log_softmax_columns, out, axis, x)
 
 
-@compiled(fastmath=SUM)
+@compiled
 def _log_softmax_gradient_rows(g, y, gx):
     count = groups(*g.shape)
     for index in prange(count):
         for row in group(index, count, g.shape[0]):
             a, b, c = g[row], y[row], gx[row]
-            total = g.dtype.type(0)
-            for i in range(a.size):
-                total += a[i]
+            total = sum_of(a)
             for i in range(a.size):
                 c[i] = a[i] - exp(b[i]) * total
 
 
-@compiled(fastmath=SUM)
+@compiled
 def _log_softmax_gradient_columns(g, y, gx):
     for index in prange(blocks(g)):
         (a, part), b, c = block(g, index), block(y, index)[0], block(gx, index)[0]
