@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from .activation import many_exponentials
 from .arrays import Array, array_module, deliver, deliver_all
-from .layout import plain
+from .layout import elementwise, large, plain
 from .registry import Arguments, Cost, Samples, arguments, kernel, per_element
 
 # Cross-entropy of class numbers
@@ -174,6 +175,7 @@ def compared(*variants: dict[str, Any], low: float = -3.0, high: float = 3.0) ->
             yield arguments(*draw(), **options)
             x, t = draw(4, 5)
             yield arguments(np.round(x), np.round(t), **options)
+            yield arguments(*draw(2 * 16384 + 5), **options)  # several chunks
             if options.get("reduction") != "mean":  # there is no mean of nothing to compare
                 yield arguments(*draw(0, 4), **options)
 
@@ -203,6 +205,13 @@ def mse_loss(x: Array, t: Array, *, reduction: str, out: Array | None = None) ->
     return deliver(y, out)
 
 
+@mse_loss.on("numba", accepts=elementwise, worth=large)
+def _mse_loss_numba() -> Any:
+    from .cpu.loss import mse_loss
+
+    return mse_loss
+
+
 # Binary cross-entropy
 
 
@@ -213,6 +222,13 @@ def binary_cross_entropy(p: Array, t: Array, *, out: Array | None = None) -> Arr
     with np.errstate(divide="ignore"):
         yes, no = xp.maximum(xp.log(p), -100), xp.maximum(xp.log1p(-p), -100)
     return xp.negative(t * yes + (1 - t) * no, out=out)
+
+
+@binary_cross_entropy.on("numba", accepts=elementwise, worth=many_exponentials)
+def _binary_cross_entropy_numba() -> Any:
+    from .cpu.loss import binary_cross_entropy
+
+    return binary_cross_entropy
 
 
 def logits(rng: np.random.Generator) -> Iterator[Arguments]:
@@ -242,3 +258,15 @@ def binary_cross_entropy_with_logits(
     positive = xp.maximum(x, 0)
     yes = t * (positive - x + rest)
     return xp.add(yes if w is None else yes * w, (1 - t) * (positive + rest), out=out)
+
+
+def _logits_fit(x: Array, t: Array, w: Array | None, **_: object) -> bool:
+    """Whether a compiled kernel takes them; the weight is broadcast first."""
+    return elementwise(x, t) and (w is None or (plain(x, w) and w.ndim <= x.ndim))
+
+
+@binary_cross_entropy_with_logits.on("numba", accepts=_logits_fit, worth=many_exponentials)
+def _binary_cross_entropy_with_logits_numba() -> Any:
+    from .cpu.loss import binary_cross_entropy_with_logits
+
+    return binary_cross_entropy_with_logits

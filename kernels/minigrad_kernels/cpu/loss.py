@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numba
@@ -9,11 +10,12 @@ import numpy as np
 from numba import prange
 
 from ..arrays import Array, deliver, deliver_all
+from ..layout import dense, flat, like
 from ..memory import empty
-from .compiled import CHUNK, compiled
-from .elementwise import writes_straight
-from .math import exp_of_negative, log
-from .softmax import exponentials, group, groups, largest
+from .compiled import CHUNK, chunks, compiled, span
+from .elementwise import elementwise, writes_straight
+from .math import exp_of_negative, log, log1p
+from .softmax import any_order, exponentials, group, groups, largest
 
 # Cross-entropy of class numbers
 
@@ -133,3 +135,106 @@ def cross_entropy_gradient(
     if not run(_column(g), rows, *columns, y.reshape(rows.shape)):
         _refuse_classes(target, x.shape[-1])
     return y if y is out else deliver(y, out)
+
+
+# Differences
+
+
+@any_order
+def _squares(a: Any, b: Any) -> Any:
+    """The sum of (a - b)**2."""
+    total = a.dtype.type(0)
+    for i in range(a.size):
+        d = a[i] - b[i]
+        total += d * d
+    return total
+
+
+@compiled
+def _sum_of_squares(x, t, totals):
+    for chunk in prange(chunks(x.size)):
+        part = span(chunk, x.size)
+        totals[chunk] = _squares(x[part], t[part])
+
+
+@compiled
+def _squared_differences(x, t, y):
+    for chunk in prange(chunks(x.size)):
+        part = span(chunk, x.size)
+        a, b, c = x[part], t[part], y[part]
+        for i in range(a.size):
+            d = a[i] - b[i]
+            c[i] = d * d
+
+
+def mse_loss(x: Array, t: Array, *, reduction: str, out: Array | None = None) -> Array:
+    """(x - t)**2, each ("none") or all together ("sum", "mean"); the mean of nothing is NaN."""
+    if reduction == "none":
+        return elementwise(_squared_differences, out, x, t)
+    model = dense(x)
+    totals = np.empty(-(-x.size // CHUNK))  # float64: the sums of the chunks are added exactly
+    run = _sum_of_squares.serial if x.size <= CHUNK else _sum_of_squares.parallel
+    run(flat(model), flat(like(t, model)), totals)
+    total = totals.sum()
+    if reduction == "mean":
+        total = total / x.size if x.size else math.nan
+    return deliver(np.asarray(total, x.dtype), out)
+
+
+# Binary cross-entropy
+
+
+@compiled
+def _binary_cross_entropy(p, t, y):
+    dt = p.dtype.type
+    one, lowest = dt(1), dt(-100)
+    for chunk in prange(chunks(p.size)):
+        part = span(chunk, p.size)
+        a, b, c = p[part], t[part], y[part]
+        for i in range(a.size):
+            pi, ti = a[i], b[i]
+            yes, no = log(pi), log1p(-pi)
+            yes, no = lowest if yes < lowest else yes, lowest if no < lowest else no
+            c[i] = -(ti * yes + (one - ti) * no)
+
+
+def binary_cross_entropy(p: Array, t: Array, *, out: Array | None = None) -> Array:
+    """-(t * log(p) + (1 - t) * log(1 - p)), the logarithms not below -100."""
+    return elementwise(_binary_cross_entropy, out, p, t)
+
+
+@compiled
+def _with_logits(x, t, y):
+    dt = x.dtype.type
+    zero, one = dt(0), dt(1)
+    for chunk in prange(chunks(x.size)):
+        part = span(chunk, x.size)
+        a, b, c = x[part], t[part], y[part]
+        for i in range(a.size):
+            xi, ti = a[i], b[i]
+            rest = log1p(exp_of_negative(-abs(xi)))
+            positive = zero if xi <= zero else xi
+            c[i] = ti * ((positive - xi) + rest) + (one - ti) * (positive + rest)
+
+
+@compiled
+def _with_weighted_logits(x, t, w, y):
+    dt = x.dtype.type
+    zero, one = dt(0), dt(1)
+    for chunk in prange(chunks(x.size)):
+        part = span(chunk, x.size)
+        a, b, c, d = x[part], t[part], w[part], y[part]
+        for i in range(a.size):
+            xi, ti, wi = a[i], b[i], c[i]
+            rest = log1p(exp_of_negative(-abs(xi)))
+            positive = zero if xi <= zero else xi
+            d[i] = wi * (ti * ((positive - xi) + rest)) + (one - ti) * (positive + rest)
+
+
+def binary_cross_entropy_with_logits(
+    x: Array, t: Array, w: Array | None, *, out: Array | None = None
+) -> Array:
+    """w * t * softplus(-x) + (1 - t) * softplus(x); without w, as if it were 1."""
+    if w is None:
+        return elementwise(_with_logits, out, x, t)
+    return elementwise(_with_weighted_logits, out, x, t, np.broadcast_to(w, x.shape))
