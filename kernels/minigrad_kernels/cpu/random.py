@@ -14,7 +14,7 @@ from numba import prange
 
 from ..arrays import Array, deliver
 from ..memory import empty
-from ..random import MANTISSA
+from ..random import MANTISSA, box_muller
 from .compiled import compiled
 from .images import check_out, threads_for
 
