@@ -35,7 +35,8 @@ def roofline(rows: Sequence[Result], ceilings: dict[str, Any]) -> Figure:
     line = np.array([min([*at, ridge]) / 2, ridge, 2 * max([*at, ridge])])
     axes.loglog(line, np.minimum(line * bandwidth, peak), color=INK, linewidth=1.4)
     axes.text(line[-1], peak * 1.08, f"{peak:.0f} GFLOP/s", ha="right", va="bottom")
-    axes.text(line[0], line[0] * bandwidth * 1.5, f"{bandwidth:.1f} GB/s", va="bottom")
+    middle = np.sqrt(line[0] * ridge)
+    axes.text(middle, middle * bandwidth * 1.2, f"{bandwidth:.1f} GB/s ", ha="right", va="bottom")
     backends = sorted({r["contender"].partition(":")[0] for r in counted}, reverse=True)
     for backend in backends:
         mine = [

@@ -69,7 +69,7 @@ def info() -> Iterator[str]:
     width = max((len(c.kernel) for c in choices), default=0)
     wide = max((len(c.size) for c in choices), default=0)
     for c in choices:
-        yield f"  {c.kernel:<{width}}  {c.size:<{wide}}  {c.runs:<10} {c.why}".rstrip()
+        yield f"  {c.kernel:<{width}}  {c.size:<{wide}}  {c.runs:<14}  {c.why}".rstrip()
 
 
 def run_demo(options: argparse.Namespace) -> int:

@@ -171,7 +171,7 @@ def _choice(work: Workload) -> Choice:
     reasons = KERNELS[work.kernel].reasons(*work.call.args, **work.call.options)
     runs = next(i.label for i, why in reasons if why == "runs")
     said = [
-        f"{i.label} {'accepts this and is worth it' if why == 'runs' else why}"
+        "accepts this and is worth it" if why == "runs" else f"{i.label} {why}"
         for i, why in reasons
         if i.backend != "reference" and (BACKENDS[i.backend].available or i.backend == "numba")
     ]

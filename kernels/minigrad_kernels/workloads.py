@@ -227,9 +227,13 @@ def _images(draw: Random) -> Drawn:
     options: dict[str, Any] = {"kernel_size": (2, 2), "stride": (2, 2), "padding": (0, 0)}
     half = channels_last(draw.normal, (32, 64, 28, 28))
     corners = 2 * 56 * np.arange(28)[:, None] + 2 * np.arange(28)
-    steps = np.array([0, 1, 56, 57])
-    indices = steps[channels_last(lambda *s: draw.integers(4, *s), half.shape)] + corners
-    yield "max_pool2d", f"2x2, {words}", arguments(x, **options, dilation=(1, 1), ceil_mode=False)
+    positions = channels_last(lambda *s: draw.integers(4, *s).astype(np.uint8), half.shape)
+    indices = np.array([0, 1, 56, 57])[positions] + corners
+    maxima = {**options, "dilation": (1, 1)}
+    yield "max_pool2d", f"2x2, {words}", arguments(x, **maxima, ceil_mode=False)
+    yield "max_pool2d_positions", f"2x2, {words}", arguments(x, **maxima, ceil_mode=False)
+    call = arguments(half, positions, input_size=(56, 56), **maxima)
+    yield "max_pool2d_positions_gradient", f"2x2, {words}", call
     yield "max_pool2d_gradient", f"2x2, {words}", arguments(half, indices, input_size=(56, 56))
     yield "max_pool2d_gather", f"2x2, {words}", arguments(x, indices)
     options |= {"ceil_mode": False, "count_include_pad": True, "divisor_override": None}
