@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
+from numba.core.ccallback import CFunc
 
 from .. import threads
 from .cache import Cache, writable_directory
@@ -83,3 +84,13 @@ def compiled(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     if function is None:
         return functools.partial(compiled, **options)
     return Compiled(function, **options)
+
+
+def c_function(function: Callable[..., Any], signature: Any, variant: str) -> Any:
+    """`function` compiled for these types at once, for other code to call by its `address`."""
+    made = CFunc(function, (signature.args, signature.return_type), {}, {"nopython": True})
+    directory = writable_directory()
+    if directory is not None:
+        made._cache = Cache(function, directory, variant)
+    made.compile()
+    return made

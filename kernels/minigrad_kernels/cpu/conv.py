@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
 import numpy as np
 from numba import prange
 
@@ -21,7 +22,7 @@ from ..windows import Padding, Pair, channels_first, channels_last
 from .compiled import compiled
 from .matmul import NO_BIAS, product
 from .tile import ADD, PANEL_BYTES, ROWS, START, ZERO, multiply, transpose
-from .vector import lanes
+from .vector import clear, copy, lanes
 
 PIXELS = 96
 """Output pixels in a task: their windows stay in the L2 cache for all filters."""
@@ -33,6 +34,21 @@ TERMS = 1024
 # Layout
 
 
+@numba.njit
+def _pad_line(line, to, first, count, beside, filled, x, at, plane, channels, columns):
+    """Write a line of y, at line[to]: zeros, and if it is `filled`, `count` pixels from x[at]."""
+    if not filled:
+        clear(line, to, columns * channels)
+        return
+    ahead = (first + beside) * channels
+    clear(line, to, ahead)
+    clear(line, to + ahead + count * channels, (columns - count) * channels - ahead)
+    if plane == 1:
+        copy(line, to + ahead, x, at, count * channels)
+    else:
+        transpose(x, at, plane, channels, count, line, to + ahead, channels)
+
+
 @compiled
 def _pad(x, plane, pixel, y, images, height, width, channels, above, beside, rows, columns):
     """Copy x to y (images, rows, columns, channels), `above` rows down and `beside` columns across,
@@ -40,21 +56,12 @@ def _pad(x, plane, pixel, y, images, height, width, channels, above, beside, row
     first, last = max(0, -beside), min(width, columns - beside)
     for task in prange(images * rows):
         image, i = divmod(np.intp(task), rows)
-        line = y[np.intp(task) * columns * channels : (np.intp(task) + 1) * columns * channels]
         row = i - above
-        if row < 0 or row >= height or last <= first:
-            line[:] = 0
-            continue
-        line[: (first + beside) * channels] = 0
-        line[(last + beside) * channels :] = 0
         at = image * height * width * channels + (row * width + first) * pixel
-        to, count = (first + beside) * channels, last - first
-        if plane == 1:
-            source, target = x[at : at + count * channels], line[to : to + count * channels]
-            for n in range(target.size):
-                target[n] = source[n]
-        else:
-            transpose(x, at, plane, channels, count, line, to, channels)
+        _pad_line(
+            y, np.intp(task) * columns * channels, first, last - first, beside,
+            0 <= row < height and first < last, x, at, plane, channels, columns,
+        )  # fmt: skip
 
 
 def padded(x: Array, above: int, beside: int, rows: int, columns: int) -> Array:
@@ -87,6 +94,28 @@ def pixels(x: Array) -> Array:
 # Sums over windows: the forward pass, and the gradient of the input
 
 
+@numba.njit
+def _windows_block(image, first, count, x, starts, x_image, segments, depth, b, bias,
+                   y, ends, y_image, groups, per_group, columns, panels, filters):  # fmt: skip
+    """`_windows` of one image and `count` places, from place `first`."""
+    terms = segments.size * depth
+    step = max(1, TERMS // max(1, depth))
+    for group in range(groups):
+        for panel in range(panels):
+            k = panel * columns
+            for s in range(0, max(1, segments.size), step):
+                begin = ADD if s else (START if bias.size else ZERO)
+                for t in range(0, count, ROWS):
+                    multiply(
+                        x, image * x_image + group * per_group, starts, first + t, 1,
+                        segments, s, min(s + step, segments.size), depth,
+                        b, ((group * panels + panel) * terms + s * depth) * columns, columns,
+                        y, ends, first + t, image * y_image + group * filters + k,
+                        min(ROWS, count - t), min(columns, filters - k),
+                        begin, bias, group * filters + k, False,
+                    )  # fmt: skip
+
+
 @compiled
 def _windows(x, starts, x_image, segments, depth, b, bias, y, ends, y_image, groups, per_group,
              images, columns, panels, filters, block):  # fmt: skip
@@ -95,28 +124,13 @@ def _windows(x, starts, x_image, segments, depth, b, bias, y, ends, y_image, gro
     For every image and p; b (groups, panels, segments * depth, columns) is packed, `filters` of its
     columns are those of a group. Inputs of a group lie `per_group` further on.
     """
-    spots = starts.size
-    blocks = (spots + block - 1) // block
-    terms = segments.size * depth
-    step = max(1, TERMS // max(1, depth))
+    blocks = (starts.size + block - 1) // block
     for task in prange(images * blocks):
         image, part = divmod(np.intp(task), blocks)
-        first = part * block
-        count = min(block, spots - first)
-        for group in range(groups):
-            for panel in range(panels):
-                k = panel * columns
-                used = min(columns, filters - k)
-                for s in range(0, max(1, segments.size), step):
-                    begin = ADD if s else (START if bias.size else ZERO)
-                    for t in range(0, count, ROWS):
-                        multiply(
-                            x, image * x_image + group * per_group, starts, first + t, 1,
-                            segments, s, min(s + step, segments.size), depth,
-                            b, ((group * panels + panel) * terms + s * depth) * columns, columns,
-                            y, ends, first + t, image * y_image + group * filters + k,
-                            min(ROWS, count - t), used, begin, bias, group * filters + k, False,
-                        )  # fmt: skip
+        _windows_block(
+            image, part * block, min(block, starts.size - part * block), x, starts, x_image,
+            segments, depth, b, bias, y, ends, y_image, groups, per_group, columns, panels, filters,
+        )  # fmt: skip
 
 
 def _packed(matrices: Array) -> tuple[Array, int, int]:
@@ -294,56 +308,67 @@ def _spread(
 # Sums over pixels: the gradient of the filters
 
 
+@numba.njit
+def _over_lines(first, last, start, stop, group, to, x, lines, step, taps, g, u, u_rows, groups,
+                per_group, width, filters, some_lines):  # fmt: skip
+    """`_over_pixels` of lines[first:last] and terms start to stop, some lines at a time."""
+    columns = PANEL_BYTES // u.itemsize
+    if last <= first and start < stop:
+        clear(u, to + start * filters, (stop - start) * filters)
+    for line in range(first, last, some_lines):
+        end = min(line + some_lines, last)
+        for k in range(0, filters, columns):
+            for d in range(start, stop, ROWS):
+                multiply(
+                    x, group * per_group, taps, d, step, lines, line, end, width,
+                    g, line * width * filters * groups + group * filters + k, filters * groups,
+                    u, u_rows, d, to + k, min(ROWS, stop - d), min(columns, filters - k),
+                    ZERO if line == first else ADD, u, 0, False,
+                )  # fmt: skip
+
+
 @compiled
-def _over_pixels(x, lines, step, taps, g, u, groups, per_group, width, filters, terms,
-                 parts, some_lines, tasks_each):  # fmt: skip
+def _over_pixels(x, lines, step, taps, g, u, u_rows, groups, per_group, width, filters,
+                 parts, some_lines, runs):  # fmt: skip
     """u[part, group, d, k] = sum over pixels p of x[p + taps[d]] * g[p, k].
 
     A line of `width` pixels begins at x[lines[n]], one every `step` elements. The lines are cut in
-    `parts`, whose sums are added later, and the terms d in `tasks_each` runs.
+    `parts`, whose sums are added later, and the terms d in `runs`.
     """
-    columns = PANEL_BYTES // u.itemsize
-    panels = (filters + columns - 1) // columns
-    u_rows = np.arange(terms) * filters
+    terms = taps.size
     per_part = (lines.size + parts - 1) // parts
-    run = ((terms + tasks_each - 1) // tasks_each + ROWS - 1) // ROWS * ROWS
-    for task in prange(parts * groups * tasks_each):
-        place, piece = divmod(np.intp(task), tasks_each)
+    run = ((terms + runs - 1) // runs + ROWS - 1) // ROWS * ROWS
+    for task in prange(parts * groups * runs):
+        place, piece = divmod(np.intp(task), runs)
         part, group = divmod(place, groups)
-        first, last = part * per_part, min((part + 1) * per_part, lines.size)
-        to = (part * groups + group) * terms * filters
-        start, stop = piece * run, min((piece + 1) * run, terms)
-        if last <= first:
-            u[to + start * filters : to + stop * filters] = 0
-        for line in range(first, last, some_lines):
-            end = min(line + some_lines, last)
-            for panel in range(panels):
-                k = panel * columns
-                for d in range(start, stop, ROWS):
-                    multiply(
-                        x, group * per_group, taps, d, step, lines, line, end, width,
-                        g, line * width * filters * groups + group * filters + k,
-                        filters * groups,
-                        u, u_rows, d, to + k, min(ROWS, stop - d), min(columns, filters - k),
-                        ZERO if line == first else ADD, u, 0, False,
-                    )  # fmt: skip
+        _over_lines(
+            part * per_part, min((part + 1) * per_part, lines.size), piece * run,
+            min((piece + 1) * run, terms), group, place * terms * filters,
+            x, lines, step, taps, g, u, u_rows, groups, per_group, width, filters, some_lines,
+        )  # fmt: skip
+
+
+@numba.njit
+def _add_part(group, c, spot, u, parts, gw, groups, filters, per_group, spots):
+    """`_add_parts` of one channel and spot."""
+    terms = spots * per_group
+    term = spot * per_group + c
+    total = np.empty(filters, u.dtype)
+    for part in range(parts):
+        source = u[((part * groups + group) * terms + term) * filters :]
+        for k in range(total.size):
+            total[k] = source[k] + (total[k] if part else u.dtype.type(0))
+    for k in range(filters):
+        gw[((group * filters + k) * per_group + c) * spots + spot] = total[k]
 
 
 @compiled
 def _add_parts(u, parts, gw, groups, filters, per_group, spots):
     """gw (groups, filters, per_group, spots), of u (parts, groups, spots, per_group, filters)."""
-    terms = spots * per_group
-    for task in prange(groups * terms):
-        group, term = divmod(np.intp(task), terms)
-        spot, c = divmod(term, per_group)
-        total = np.zeros(filters, u.dtype)
-        for part in range(parts):
-            at = ((part * groups + group) * terms + term) * filters
-            source = u[at : at + filters]
-            for k in range(total.size):
-                total[k] += source[k]
-        for k in range(filters):
-            gw[((group * filters + k) * per_group + c) * spots + spot] = total[k]
+    for task in prange(groups * per_group):
+        group, c = divmod(np.intp(task), per_group)
+        for spot in range(spots):
+            _add_part(group, c, spot, u, parts, gw, groups, filters, per_group, spots)
 
 
 def conv2d_weight_gradient(
@@ -386,7 +411,7 @@ def conv2d_weight_gradient(
         gradient = room
     _over_pixels(
         image.reshape(-1), lines, stride[1] * channels, taps, gradient.reshape(-1), u.reshape(-1),
-        groups, per_group, columns, each, terms, parts, some_lines, runs,
+        np.arange(terms) * each, groups, per_group, columns, each, parts, some_lines, runs,
     )  # fmt: skip
     gw = empty((filters, per_group, kh, kw), x.dtype)
     _add_parts(u.reshape(-1), parts, gw.reshape(-1), groups, each, per_group, kh * kw)

@@ -7,7 +7,6 @@ rows then reads them from the cache. `a` is read where it lies.
 
 from __future__ import annotations
 
-
 import math
 from typing import Any
 
@@ -20,6 +19,7 @@ from ..layout import REALS
 from ..memory import empty
 from .compiled import compiled
 from .tile import ADD, PANEL_BYTES, ROWS, START, ZERO, multiply, transpose
+from .vector import clear, copy, multiples
 
 DEPTH = 256
 """Terms of the sum in a block: with a panel, 64 KiB, which stay in the L2 cache."""
@@ -36,20 +36,68 @@ compute what nobody asked for, and packing would take longer than the product.""
 def pack(b, at, row, column, depth, columns, width, packed):
     """Copy b[at + k * row + j * column] to packed[k * width + j]; beyond `columns` lie zeros."""
     if columns < width:
-        packed[: depth * width] = 0
+        clear(packed, 0, depth * width)
     if column == 1:
         for k in range(depth):
-            start = at + k * row
-            source = b[start : start + columns]
-            target = packed[k * width : k * width + columns]
-            for j in range(source.size):
-                target[j] = source[j]
+            copy(packed, k * width, b, at + k * row, columns)
     elif row == 1:
         transpose(b, at, column, columns, depth, packed, 0, width)
     else:
         for k in range(depth):
             for j in range(columns):
                 packed[k * width + j] = b[at + k * row + j * column]
+
+
+@numba.njit
+def _product_block(batch, j0, i0, a, a_at, a_row, a_column, b, b_at, b_row, b_column, bias, relu,
+                   c, rows, columns, depth, block, transposed):  # fmt: skip
+    """A panel of columns of c, from column j0, for a block of rows, from row i0."""
+    panel = PANEL_BYTES // c.itemsize
+    width, height = min(panel, columns - j0), min(block, rows - i0)
+    a_rows = multiples(height, a_row)
+    packed = np.empty(min(DEPTH, depth) * panel, c.dtype)
+    if transposed:
+        target, c_at, c_rows = np.empty(height * panel, c.dtype), 0, multiples(height, panel)
+    else:
+        target, c_at = c, (batch * rows + i0) * columns + j0
+        c_rows = multiples(height, columns)
+    segments = multiples(1, 0)
+    in_place = b_column == 1 and width == panel and height <= ROWS
+    begin = START if bias.size and not transposed else ZERO
+    for k0 in range(0, max(depth, 1), DEPTH):
+        part = min(DEPTH, depth - k0)
+        b_here = b_at + k0 * b_row + j0 * b_column
+        if not in_place:
+            pack(b, b_here, b_row, b_column, part, width, panel, packed)
+        last = k0 + DEPTH >= depth
+        for i in range(0, height, ROWS):
+            multiply(
+                a, a_at + i0 * a_row + k0 * a_column, a_rows, i, a_column, segments, 0, 1, part,
+                b if in_place else packed, b_here if in_place else 0, b_row if in_place else panel,
+                target, c_rows, i, c_at, min(ROWS, height - i), width,
+                begin if k0 == 0 else ADD, bias, j0, relu and last and not transposed,
+            )  # fmt: skip
+    if transposed:
+        _write_transposed(
+            target, panel, c, (batch * columns + j0) * rows + i0, rows, height, width,
+            bias, i0, relu,
+        )  # fmt: skip
+
+
+@numba.njit
+def _write_transposed(tile, panel, c, at, rows, height, width, bias, first, relu):
+    """c[at + j * rows + i] = tile[i * panel + j] + bias[first + i]; negative ones 0 if `relu`."""
+    transpose(tile, 0, panel, height, width, c, at, rows)
+    for j in range(width):
+        column = c[at + j * rows : at + j * rows + height]
+        if bias.size:
+            numbers = bias[first : first + height]
+            for i in range(column.size):
+                column[i] += numbers[i]
+        if relu:
+            for i in range(column.size):
+                value = column[i]
+                column[i] = c.dtype.type(0) if value <= 0 else value
 
 
 @compiled
@@ -62,48 +110,14 @@ def _product(a, a_batch, a_row, a_column, b, b_batch, b_row, b_column, bias, rel
     panel = PANEL_BYTES // c.itemsize
     panels = (columns + panel - 1) // panel
     row_blocks = (rows + block - 1) // block
-    a_rows = np.arange(rows) * a_row
-    stride = panel if transposed else columns
-    c_rows = np.arange(rows if not transposed else block) * stride
-    segments = np.zeros(1, np.intp)
     for task in prange(batches * panels * row_blocks):
         place, row_block = divmod(np.intp(task), row_blocks)
-        batch, panel_number = divmod(place, panels)
-        j0, i0 = panel_number * panel, row_block * block
-        width, height = min(panel, columns - j0), min(block, rows - i0)
-        packed = np.empty(min(DEPTH, depth) * panel, c.dtype)
-        if transposed:
-            target = np.empty(height * panel, c.dtype)
-            c_at, c_row = 0, 0
-        else:
-            target = c
-            c_at, c_row = batch * rows * columns + j0, i0
-        begin = START if bias.size and not transposed else ZERO
-        for k0 in range(0, max(depth, 1), DEPTH):
-            part = min(DEPTH, depth - k0)
-            b_at = batch * b_batch + k0 * b_row + j0 * b_column
-            in_place = b_column == 1 and width == panel and height <= ROWS
-            if not in_place:
-                pack(b, b_at, b_row, b_column, part, width, panel, packed)
-            last = k0 + DEPTH >= depth
-            for i in range(0, height, ROWS):
-                multiply(
-                    a, batch * a_batch + k0 * a_column, a_rows, i0 + i, a_column,
-                    segments, 0, 1, part,
-                    b if in_place else packed, b_at if in_place else 0,
-                    b_row if in_place else panel,
-                    target, c_rows, c_row + i, c_at, min(ROWS, height - i), width,
-                    begin if k0 == 0 else ADD, bias, j0, relu and last and not transposed,
-                )  # fmt: skip
-        if transposed:
-            for j in range(width):
-                start = (batch * columns + j0 + j) * rows + i0
-                out = c[start : start + height]
-                for i in range(height):
-                    value = target[i * panel + j]
-                    if bias.size:
-                        value += bias[i0 + i]
-                    out[i] = c.dtype.type(0) if relu and value <= 0 else value
+        batch, number = divmod(place, panels)
+        _product_block(
+            batch, number * panel, row_block * block, a, batch * a_batch, a_row, a_column,
+            b, batch * b_batch, b_row, b_column, bias, relu, c, rows, columns, depth, block,
+            transposed,
+        )  # fmt: skip
 
 
 @compiled(fastmath={"reassoc", "contract", "nsz"})
@@ -144,7 +158,7 @@ def _axpys(a, a_row, a_column, b, c, rows, columns, depth):
 
 
 def _strides(x: Array) -> tuple[Array, int, int]:
-    """A matrix's memory and the strides of its rows and columns, in elements; copied if it has gaps."""
+    """A matrix's memory, and the strides of its rows and columns; copied if it has gaps."""
     if x.flags.c_contiguous:
         return x.reshape(-1), x.shape[1], 1
     if x.flags.f_contiguous:
@@ -162,8 +176,8 @@ NO_BIAS = {dtype: _none(dtype) for dtype in REALS}
 def product(a: Array, b: Array, bias: Array | None = None, relu: bool = False) -> Array:
     """a (M, K) @ b (K, N) + bias (N,), negative numbers to 0 if `relu`; C-contiguous.
 
-    Of a and b, the one with fewer elements is packed, the other read where it lies: of c = a @ b the
-    transpose is b.T @ a.T.
+    Of a and b, the one with fewer elements is packed, the other read where it lies; where that is
+    a, the transpose b.T @ a.T is computed.
     """
     (rows, depth), columns = a.shape, b.shape[1]
     c = empty((rows, columns), a.dtype)

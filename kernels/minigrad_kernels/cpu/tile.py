@@ -12,7 +12,8 @@ Rows of a and c may begin anywhere, and the sum may jump at every segment: a con
 are read where they lie in the image, and nothing is unfolded ("implicit GEMM").
 
 Numba vectorises loops but does not keep a block of them in registers, so this loop is written in
-LLVM's words, for the widest vectors of this machine.
+LLVM's words, for the widest vectors of this machine. It is compiled once for each type, and called
+by its address: compiled into every function that needs it, it would be most of their compile time.
 """
 
 from __future__ import annotations
@@ -27,22 +28,23 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-_FEATURES = llvm.get_host_cpu_features()
-_FUSED = bool(_FEATURES.get("fma")) or not llvm.get_process_triple().startswith("x86_64")
-_VECTOR_BYTES = 64 if _FEATURES.get("avx512f") else 32 if _FEATURES.get("avx2") else 16
+from .compiled import c_function
+from .vector import FEATURES, VECTOR_BYTES
+
+_FUSED = bool(FEATURES.get("fma")) or not llvm.get_process_triple().startswith("x86_64")
 
 ROWS = 6
-VECTORS = 2 if _VECTOR_BYTES == 32 else 4  # AVX2 has 16 registers, AVX-512 and NEON have 32
-PANEL_BYTES = VECTORS * _VECTOR_BYTES
+VECTORS = 2 if VECTOR_BYTES == 32 else 4  # AVX2 has 16 registers, AVX-512 and NEON have 32
+PANEL_BYTES = VECTORS * VECTOR_BYTES
 """The columns of a tile, in bytes."""
 
 ZERO, ADD, START = 0, 1, 2
 """What a sum begins with: nothing, what lies in c, or a number for each column."""
 
+FIRST = np.zeros(1, np.intp)
+"""One segment, which begins where a does."""
 
-def panel(dtype: Any) -> int:
-    """The columns of a tile of numbers of this type."""
-    return PANEL_BYTES // np.dtype(dtype).itemsize
+_INDEX = ir.IntType(64)
 
 
 class _Emitter:
@@ -50,15 +52,16 @@ class _Emitter:
 
     def __init__(self, builder: ir.IRBuilder, scalar: ir.Type, vectors: int) -> None:
         self.builder = builder
+        self.scalar = scalar
         self.bytes = 4 if isinstance(scalar, ir.FloatType) else 8
-        self.lanes = _VECTOR_BYTES // self.bytes
+        self.lanes = VECTOR_BYTES // self.bytes
         self.type = ir.VectorType(scalar, self.lanes)
         self.tile = [(i, j) for i in range(ROWS) for j in range(vectors)]
         self.vectors = vectors
 
     def at(self, pointer: ir.Value, offset: int | ir.Value) -> ir.Value:
         if isinstance(offset, int):
-            offset = ir.Constant(ir.IntType(64), offset)
+            offset = ir.Constant(_INDEX, offset)
         return self.builder.gep(pointer, [offset])
 
     def load(self, pointer: ir.Value) -> ir.Value:
@@ -124,6 +127,158 @@ class _Emitter:
             clipped = self.builder.select(negative, zero, total)
             self.store(self.builder.select(relu, clipped, total), self.at(c[i], j * self.lanes))
 
+    def copy(self, source: ir.Value, target: ir.Value, count: ir.Value) -> None:
+        """Copy so many numbers, one by one."""
+        with cgutils.for_range(self.builder, count) as loop:
+            value = self.builder.load(self.at(source, loop.index))
+            self.builder.store(value, self.at(target, loop.index))
+
+
+_PARAMETERS = [
+    *("a", "a_rows", "a_step", "segments", "count", "depth", "b", "b_step"),
+    *("c", "c_rows", "rows", "columns", "begin", "start", "relu"),
+]
+_NUMBERS, _PLACES = {"a", "b", "c", "start"}, {"a_rows", "c_rows", "segments"}
+
+
+def _signature(number: types.Float) -> Any:
+    """The type of the compiled function: pointers, and whole numbers."""
+    kinds = {name: types.CPointer(number) for name in _NUMBERS}
+    kinds |= {name: types.CPointer(types.intp) for name in _PLACES}
+    return types.void(*(kinds.get(name, types.intp) for name in _PARAMETERS))
+
+
+@intrinsic
+def _tile(
+    typing_context, a, a_rows, a_step, segments, count, depth, b, b_step,
+    c, c_rows, rows, columns, begin, start, relu,
+):  # fmt: skip
+    """All of a tile's product; see `multiply`."""
+    signature = _signature(a.dtype)
+
+    def emit(context, builder, signature, values):
+        v = dict(zip(_PARAMETERS, values, strict=True))
+        scalar = context.get_value_type(a.dtype)
+        lanes = ir.Constant(_INDEX, VECTOR_BYTES * 8 // a.dtype.bitwidth)
+        full = builder.sub(builder.add(v["columns"], lanes), ir.Constant(_INDEX, 1))
+        used = builder.sdiv(full, lanes)
+        room = builder.alloca(scalar, (ROWS + 1) * PANEL_BYTES * 8 // a.dtype.bitwidth)
+        done = builder.append_basic_block("done")
+        cases = [builder.append_basic_block(f"vectors{n}") for n in range(1, VECTORS + 1)]
+        switch = builder.switch(used, cases[-1])
+        for n, block in enumerate(cases[:-1], start=1):
+            switch.add_case(ir.Constant(_INDEX, n), block)
+        for n, block in enumerate(cases, start=1):
+            builder.position_at_end(block)
+            _emit(_Emitter(builder, scalar, n), v, room)
+            builder.branch(done)
+        builder.position_at_end(done)
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+def _emit(code: _Emitter, v: dict, room: ir.Value) -> None:
+    """The code for one number of vectors. `room` is for tiles whose last vector is not whole."""
+    builder, width = code.builder, code.vectors * code.lanes
+    whole = builder.icmp_signed("==", v["columns"], ir.Constant(_INDEX, width))
+
+    def rows_of(table):
+        """Where the rows of the tile begin; beyond the last row, the last row again."""
+        last = builder.sub(v["rows"], ir.Constant(_INDEX, 1))
+        starts = []
+        for i in range(ROWS):
+            within = builder.icmp_signed("<", ir.Constant(_INDEX, i), v["rows"])
+            row = builder.select(within, ir.Constant(_INDEX, i), last)
+            starts.append(builder.load(code.at(table, row)))
+        return starts
+
+    a_starts = rows_of(v["a_rows"])
+    places = [code.at(v["c"], n) for n in rows_of(v["c_rows"])]
+    spare = [code.at(room, i * width) for i in range(ROWS + 1)]
+    with builder.if_then(builder.not_(whole)):
+        with builder.if_then(builder.icmp_signed("==", v["begin"], ir.Constant(_INDEX, ADD))):
+            for i in range(ROWS):
+                code.copy(places[i], spare[i], v["columns"])
+        with builder.if_then(builder.icmp_signed("==", v["begin"], ir.Constant(_INDEX, START))):
+            code.copy(v["start"], spare[ROWS], v["columns"])
+    c = [builder.select(whole, places[i], spare[i]) for i in range(ROWS)]
+    sums = {t: cgutils.alloca_once(builder, code.type) for t in code.tile}
+    code.begin(sums, v["begin"], c, builder.select(whole, v["start"], spare[ROWS]))
+    segment_length = builder.mul(v["depth"], v["b_step"])
+    with cgutils.for_range(builder, v["count"]) as segment:
+        a = code.at(v["a"], builder.load(code.at(v["segments"], segment.index)))
+        b = code.at(v["b"], builder.mul(segment.index, segment_length))
+        with cgutils.for_range(builder, v["depth"]) as k:
+            a_here = code.at(a, builder.mul(k.index, v["a_step"]))
+            code.step(sums, a_here, a_starts, code.at(b, builder.mul(k.index, v["b_step"])))
+    code.finish(sums, builder.icmp_signed("!=", v["relu"], ir.Constant(_INDEX, 0)), c)
+    with builder.if_then(builder.not_(whole)):
+        for i in range(ROWS):
+            code.copy(spare[i], places[i], v["columns"])
+
+
+def _tile_function(a, a_rows, a_step, segments, count, depth, b, b_step,
+                   c, c_rows, rows, columns, begin, start, relu):  # fmt: skip
+    _tile(
+        a, a_rows, a_step, segments, count, depth, b, b_step,
+        c, c_rows, rows, columns, begin, start, relu,
+    )  # fmt: skip
+
+
+def _symbol(number: types.Float) -> str:
+    return f"minigrad_tile_{number}"
+
+
+def _publish(number: types.Float) -> Any:
+    """Compile or load the function, and tell LLVM the address that code will ask for by name."""
+    made = c_function(_tile_function, _signature(number), str(number))
+    llvm.add_symbol(_symbol(number), made.address)
+    return made
+
+
+_KEPT = [_publish(number) for number in (types.float32, types.float64)]  # else their code is freed
+
+
+@intrinsic
+def multiply(
+    typing_context, a, a_at, a_rows, a_row, a_step, segments, first, last, depth,
+    b, b_at, b_step, c, c_rows, c_row, c_at, rows, columns, begin, start, start_at, relu,
+):  # fmt: skip
+    """Add one tile's product to c; see the top of this file. Trusts its arguments.
+
+    Rows of a begin at a_at + a_rows[a_row + i], rows of c at c_at + c_rows[c_row + i], i < rows, in
+    elements of the arrays' memory; segments are segments[first:last], each `depth` steps long.
+    Rows of b are b_step apart, and whole vectors of them may be read. `begin` is ZERO, ADD or START
+    (with start[start_at + j]); `relu`: negative sums become 0.
+    """
+    index = types.intp
+    signature = types.void(
+        a, index, a_rows, index, index, segments, index, index, index,
+        b, index, index, c, c_rows, index, index, index, index, index, start, index, index,
+    )  # fmt: skip
+
+    def emit(context, builder, signature, values):
+        (a, a_at, a_rows, a_row, a_step, segments, first, last, depth, b, b_at, b_step,
+         c, c_rows, c_row, c_at, rows, columns, begin, start, start_at, relu) = values  # fmt: skip
+
+        def place(n, array, at):
+            data = context.make_array(signature.args[n])(context, builder, array).data
+            return builder.gep(data, [at])
+
+        arguments = [
+            place(0, a, a_at), place(2, a_rows, a_row), a_step, place(5, segments, first),
+            builder.sub(last, first), depth, place(9, b, b_at), b_step,
+            place(12, c, c_at), place(13, c_rows, c_row), rows, columns, begin,
+            place(19, start, start_at), relu,
+        ]  # fmt: skip
+        kind = ir.FunctionType(ir.VoidType(), [x.type for x in arguments])
+        symbol = _symbol(signature.args[0].dtype)
+        builder.call(cgutils.get_or_insert_function(builder.module, kind, symbol), arguments)
+        return context.get_dummy_value()
+
+    return signature, emit
+
 
 @intrinsic
 def _transpose_square(typing_context, a, a_at, a_row, c, c_at, c_row):
@@ -134,8 +289,9 @@ def _transpose_square(typing_context, a, a_at, a_row, c, c_at, c_row):
     def emit(context, builder, signature, values):
         a, a_at, a_row, c, c_at, c_row = values
         code = _Emitter(builder, context.get_value_type(signature.args[0].dtype), 1)
-        a = code.at(_pointer(context, builder, signature.args[0], a), a_at)
-        c = code.at(_pointer(context, builder, signature.args[3], c), c_at)
+        a = context.make_array(signature.args[0])(context, builder, a).data
+        c = context.make_array(signature.args[3])(context, builder, c).data
+        a, c = code.at(a, a_at), code.at(c, c_at)
         lanes, half = code.lanes, code.lanes // 2
         # A riffle of two rows takes their elements in turn. Riffling row i with row i + half, for
         # all i, as often as it takes to halve `lanes` down to 1, transposes the square.
@@ -163,7 +319,7 @@ def _transpose_square(typing_context, a, a_at, a_row, c, c_at, c_row):
 @numba.njit
 def transpose(a, a_at, a_row, rows, columns, c, c_at, c_row):
     """c[c_at + j * c_row + i] = a[a_at + i * a_row + j] for i < rows and j < columns."""
-    lanes = _VECTOR_BYTES // c.itemsize
+    lanes = VECTOR_BYTES // c.itemsize
     whole_rows, whole_columns = rows - rows % lanes, columns - columns % lanes
     for i in range(0, whole_rows, lanes):
         for j in range(0, whole_columns, lanes):
@@ -171,144 +327,3 @@ def transpose(a, a_at, a_row, rows, columns, c, c_at, c_row):
     for i in range(rows):
         for j in range(whole_columns if i < whole_rows else 0, columns):
             c[c_at + j * c_row + i] = a[a_at + i * a_row + j]
-
-
-_ARGUMENTS = [
-    *("vectors", "a", "a_at", "a_rows", "a_row", "a_step", "segments", "first", "last", "depth"),
-    *("b", "b_at", "b_step", "c", "c_rows", "c_row", "c_at", "rows"),
-    *("begin", "start", "start_at", "relu"),
-]
-
-
-def _pointer(context: Any, builder: ir.IRBuilder, kind: types.Array, value: ir.Value) -> ir.Value:
-    return context.make_array(kind)(context, builder, value).data
-
-
-@intrinsic(prefer_literal=True)
-def _multiply(
-    typing_context, vectors, a, a_at, a_rows, a_row, a_step, segments, first, last, depth,
-    b, b_at, b_step, c, c_rows, c_row, c_at, rows, begin, start, start_at, relu,
-):  # fmt: skip
-    """`multiply`, for whole vectors: `vectors` (a literal) of them. No bounds are checked."""
-    if not isinstance(vectors, types.IntegerLiteral):
-        return None
-    count = vectors.literal_value
-    index = types.intp
-    signature = types.void(
-        vectors, a, index, a_rows, index, index, segments, index, index, index,
-        b, index, index, c, c_rows, index, index, index, index, start, index, types.boolean,
-    )  # fmt: skip
-
-    def emit(context, builder, signature, values):
-        v = dict(zip(_ARGUMENTS, values, strict=True))
-        for name, kind in zip(_ARGUMENTS, signature.args, strict=True):
-            if isinstance(kind, types.Array):
-                v[name] = _pointer(context, builder, kind, v[name])
-        code = _Emitter(builder, context.get_value_type(signature.args[1].dtype), count)
-
-        def row_starts(table, first_row):
-            """Where the rows of the tile begin; beyond the last row, the last row again."""
-            starts = []
-            for i in range(ROWS):
-                past = builder.icmp_signed("<", ir.Constant(v["rows"].type, i), v["rows"])
-                last_row = builder.sub(v["rows"], ir.Constant(v["rows"].type, 1))
-                row = builder.select(past, ir.Constant(v["rows"].type, i), last_row)
-                starts.append(builder.load(code.at(table, builder.add(first_row, row))))
-            return starts
-
-        a_starts = row_starts(v["a_rows"], v["a_row"])
-        c_base = code.at(v["c"], v["c_at"])
-        c = [code.at(c_base, n) for n in row_starts(v["c_rows"], v["c_row"])]
-        sums = {t: cgutils.alloca_once(builder, code.type) for t in code.tile}
-        code.begin(sums, v["begin"], c, code.at(v["start"], v["start_at"]))
-        a_base = code.at(v["a"], v["a_at"])
-        b_base = code.at(v["b"], v["b_at"])
-        b_segment = builder.mul(v["depth"], v["b_step"])
-        number = builder.sub(v["last"], v["first"])
-        with cgutils.for_range(builder, number) as segment:
-            offset = builder.load(code.at(v["segments"], builder.add(v["first"], segment.index)))
-            a = code.at(a_base, offset)
-            b = code.at(b_base, builder.mul(segment.index, b_segment))
-            with cgutils.for_range(builder, v["depth"]) as k:
-                a_here = code.at(a, builder.mul(k.index, v["a_step"]))
-                b_here = code.at(b, builder.mul(k.index, v["b_step"]))
-                code.step(sums, a_here, a_starts, b_here)
-        code.finish(sums, v["relu"], c)
-        return context.get_dummy_value()
-
-    return signature, emit
-
-
-_LANES_4 = _VECTOR_BYTES // 4
-
-
-@numba.njit(forceinline=True)
-def multiply(
-    a, a_at, a_rows, a_row, a_step, segments, first, last, depth,
-    b, b_at, b_step, c, c_rows, c_row, c_at, rows, columns, begin, start, start_at, relu,
-):  # fmt: skip
-    """Add one tile's product to c; see the top of this file. Trusts its arguments.
-
-    Rows of a begin at a_at + a_rows[a_row + i], rows of c at c_at + c_rows[c_row + i], i < rows, in
-    elements of the arrays' memory; segments are segments[first:last], each `depth` steps long.
-    b is packed: panels of at least `columns` columns, rounded up to whole vectors, rows b_step
-    apart. `begin` is ZERO, ADD or START (with start[start_at + j]); `relu`: negative sums become 0.
-    """
-    lanes = _LANES_4 * 4 // c.itemsize
-    used = (columns + lanes - 1) // lanes
-    if used * lanes == columns:
-        _dispatch(
-            used, a, a_at, a_rows, a_row, a_step, segments, first, last, depth,
-            b, b_at, b_step, c, c_rows, c_row, c_at, rows, begin, start, start_at, relu,
-        )  # fmt: skip
-        return
-    # Whole vectors would overrun the row: go through a tile of whole vectors.
-    width = used * lanes
-    whole = np.zeros((ROWS + 1) * width, c.dtype)  # the last row stands for `start`
-    flat = c.ravel()
-    whole_rows = np.empty(ROWS, np.intp)
-    for i in range(ROWS):
-        whole_rows[i] = i * width
-    if begin == ADD:
-        for i in range(rows):
-            for j in range(columns):
-                whole[i * width + j] = flat[c_at + c_rows[c_row + i] + j]
-    elif begin == START:
-        for j in range(columns):
-            whole[ROWS * width + j] = start[start_at + j]
-    _dispatch(
-        used, a, a_at, a_rows, a_row, a_step, segments, first, last, depth,
-        b, b_at, b_step, whole, whole_rows, 0, 0, rows, begin, whole, ROWS * width, relu,
-    )  # fmt: skip
-
-    for i in range(rows):
-        for j in range(columns):
-            flat[c_at + c_rows[c_row + i] + j] = whole[i * width + j]
-
-
-@numba.njit(forceinline=True)
-def _dispatch(
-    used, a, a_at, a_rows, a_row, a_step, segments, first, last, depth,
-    b, b_at, b_step, c, c_rows, c_row, c_at, rows, begin, start, start_at, relu,
-):  # fmt: skip
-    """Run the code for so many vectors."""
-    if used == 1:
-        _multiply(
-            1, a, a_at, a_rows, a_row, a_step, segments, first, last, depth,
-            b, b_at, b_step, c, c_rows, c_row, c_at, rows, begin, start, start_at, relu,
-        )  # fmt: skip
-    elif used == 2:
-        _multiply(
-            2, a, a_at, a_rows, a_row, a_step, segments, first, last, depth,
-            b, b_at, b_step, c, c_rows, c_row, c_at, rows, begin, start, start_at, relu,
-        )  # fmt: skip
-    elif used == 3:
-        _multiply(
-            3, a, a_at, a_rows, a_row, a_step, segments, first, last, depth,
-            b, b_at, b_step, c, c_rows, c_row, c_at, rows, begin, start, start_at, relu,
-        )  # fmt: skip
-    else:
-        _multiply(
-            4, a, a_at, a_rows, a_row, a_step, segments, first, last, depth,
-            b, b_at, b_step, c, c_rows, c_row, c_at, rows, begin, start, start_at, relu,
-        )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Vectors as numbers of compiled code: `load`, `store`, `fill`, `relu`, and + - * between them.
+"""Vectors as numbers of compiled code: `load`, `store`, `fill`, and + - * between them.
 
 A loop over scalars is vectorised where the compiler can prove that it may be. In Winograd's
 transforms, which read 36 rows and write 36 others, it cannot; with vectors as values there is
@@ -15,6 +15,7 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
@@ -115,14 +116,40 @@ def fill(typing_context, number):
 
 
 @intrinsic
-def relu(typing_context, vector):
-    """The vector with its negative numbers as zeros; NaN stays."""
+def copy(typing_context, target, to, source, at, count):
+    """target[to : to + count] = source[at : at + count], which do not overlap. Checks nothing."""
 
     def emit(context, builder, sig, args):
-        zero = ir.Constant(args[0].type, None)
-        return builder.select(builder.fcmp_ordered("<", args[0], zero), zero, args[0])
+        target, to, source, at, count = args
+        there = context.make_array(sig.args[0])(context, builder, target).data
+        here = context.make_array(sig.args[2])(context, builder, source).data
+        cgutils.raw_memcpy(
+            builder, builder.gep(there, [to]), builder.gep(here, [at]), count,
+            _bytes_each(sig.args[0]),
+        )  # fmt: skip
+        return context.get_dummy_value()
 
-    return vector(vector), emit
+    index = types.intp
+    return types.void(target, index, source, index, index), emit
+
+
+@intrinsic
+def clear(typing_context, target, to, count):
+    """target[to : to + count] = 0. Checks nothing."""
+
+    def emit(context, builder, sig, args):
+        target, to, count = args
+        data = context.make_array(sig.args[0])(context, builder, target).data
+        size = builder.mul(count, ir.Constant(count.type, _bytes_each(sig.args[0])))
+        cgutils.memset(builder, builder.gep(data, [to]), size, 0)
+        return context.get_dummy_value()
+
+    return types.void(target, types.intp, types.intp), emit
+
+
+def _bytes_each(array: types.Array) -> int:
+    """Bytes of an element."""
+    return int(array.dtype.bitwidth // 8)
 
 
 @numba.njit(forceinline=True)
@@ -137,3 +164,12 @@ def aligned(size, model):
     room = np.empty(size + VECTOR_BYTES // model.itemsize, model.dtype)
     start = -room.ctypes.data % VECTOR_BYTES // model.itemsize
     return room[start : start + size]
+
+
+@numba.njit
+def multiples(count, number):
+    """The first multiples of a whole number: 0, number, 2 * number, ..."""
+    places = np.empty(count, np.intp)
+    for i in range(count):
+        places[i] = i * number
+    return places

@@ -33,8 +33,8 @@ from ..windows import Padding, Pair, channels_first
 from . import conv
 from .compiled import compiled
 from .conv import pixels
-from .tile import ADD, PANEL_BYTES, ROWS, ZERO, multiply
-from .vector import aligned, fill, lanes, lanes_of, load, store
+from .tile import ADD, FIRST, PANEL_BYTES, ROWS, ZERO, multiply
+from .vector import aligned, clear, copy, fill, lanes, lanes_of, load, multiples, store
 
 TILES = 24
 """Tiles in a block: their transforms stay in the L2 cache; the transformed filters, which do not
@@ -84,14 +84,12 @@ def _gradient_row(g0, g1, g2, g3, two, four, eight):
 @numba.njit
 def _cut(x, image, height, width, channels, top, left, size, step, patch):
     """Copy size × size pixels from (top, left) to patch (size, size, step); zeros lie around x."""
-    patch[:] = 0
+    clear(patch, 0, patch.size)
     first, last = max(0, -left), min(size, width - left)
     for i in range(max(0, -top), min(size, height - top)):
         for j in range(first, last):
             at = ((image * height + top + i) * width + left + j) * channels
-            source, target = x[at : at + channels], patch[(i * size + j) * step :]
-            for c in range(source.size):
-                target[c] = source[c]
+            copy(patch, (i * size + j) * step, x, at, channels)
 
 
 @numba.njit
@@ -100,9 +98,7 @@ def _paste(patch, step, y, image, height, width, channels, top, left, first, cou
     for i in range(min(4, height - top)):
         for j in range(min(4, width - left)):
             at = ((image * height + top + i) * width + left + j) * channels + first
-            source, target = patch[(i * 4 + j) * step :], y[at : at + count]
-            for c in range(target.size):
-                target[c] = source[c]
+            copy(y, at, patch, (i * 4 + j) * step, count)
 
 
 @numba.njit
@@ -276,44 +272,55 @@ def _transform_outputs(m, plane, columns, bias, first_filter, y, height, width, 
             )  # fmt: skip
 
 
-@compiled
-def _convolve(x, u, bias, y, images, height, width, channels, out_height, out_width, filters,
-              above, beside, step, columns, panels, block, finite):  # fmt: skip
-    """y (images, out_height, out_width, filters) of x, channels last, with transformed filters u
-    (panels, 36, channels, columns); and for every block of tiles whether its numbers are finite."""
+@numba.njit
+def _convolve_block(first, count, x, u, bias, y, height, width, channels, out_height, out_width,
+                    filters, above, beside, step, columns, panels, block, segments):  # fmt: skip
+    """`_convolve` of `count` tiles, from tile `first`; whether all their numbers are finite."""
     down, across = (out_height + 3) // 4, (out_width + 3) // 4
-    tiles = images * down * across
     vector = lanes_of(x)
-    segments = np.zeros(1, np.intp)
-    v_rows, m_rows = np.arange(block) * step, np.arange(block) * columns
+    v_rows, m_rows = multiples(block, step), multiples(block, columns)
     # A vector between planes, so that they do not compete for the same lines of the cache.
     v_plane, m_plane = block * step + vector, block * columns + vector
+    v, m = aligned(36 * v_plane, x), aligned(36 * m_plane, x)
+    patch, square = aligned(36 * max(step, columns), x), aligned(36 * vector, x)
+    check = aligned(vector, x)
+    for i in range(vector):
+        check[i] = 0
+    _transform_inputs(
+        x, height, width, channels, down, across, above, beside, first, count, step,
+        v, 0, step, v_plane, patch, square,
+    )  # fmt: skip
+    for panel in range(panels):
+        for p in range(36):
+            for t in range(0, count, ROWS):
+                multiply(
+                    v, p * v_plane, v_rows, t, 1, segments, 0, 1, channels,
+                    u, (panel * 36 + p) * channels * columns, columns,
+                    m, m_rows, t, p * m_plane, min(ROWS, count - t), columns,
+                    ZERO, m, 0, False,
+                )  # fmt: skip
+        _transform_outputs(
+            m, m_plane, columns, bias, panel * columns,
+            y, out_height, out_width, filters, down, across, first, count, patch, square, check,
+        )  # fmt: skip
+    finite = True
+    for i in range(vector):
+        finite &= check[i] == 0
+    return finite
+
+
+@compiled
+def _convolve(x, u, bias, y, images, height, width, channels, out_height, out_width, filters,
+              above, beside, step, columns, panels, block, segments, finite):  # fmt: skip
+    """y (images, out_height, out_width, filters) of x, channels last, with transformed filters u
+    (panels, 36, channels, columns); and for every block of tiles whether its numbers are finite."""
+    tiles = images * ((out_height + 3) // 4) * ((out_width + 3) // 4)
     for task in prange((tiles + block - 1) // block):
         first = np.intp(task) * block
-        count = min(block, tiles - first)
-        v, m = aligned(36 * v_plane, x), aligned(36 * m_plane, x)
-        patch, square = aligned(36 * max(step, columns), x), aligned(36 * vector, x)
-        check = aligned(vector, x)
-        check[:] = 0
-        _transform_inputs(
-            x, height, width, channels, down, across, above, beside, first, count, step,
-            v, 0, step, v_plane, patch, square,
+        finite[np.intp(task)] = _convolve_block(
+            first, min(block, tiles - first), x, u, bias, y, height, width, channels, out_height,
+            out_width, filters, above, beside, step, columns, panels, block, segments,
         )  # fmt: skip
-        for panel in range(panels):
-            for p in range(36):
-                for t in range(0, count, ROWS):
-                    multiply(
-                        v, p * v_plane, v_rows, t, 1, segments, 0, 1, channels,
-                        u, (panel * 36 + p) * channels * columns, columns,
-                        m, m_rows, t, p * m_plane, min(ROWS, count - t), columns,
-                        ZERO, m, 0, False,
-                    )  # fmt: skip
-            _transform_outputs(
-                m, m_plane, columns, bias, panel * columns,
-                y, out_height, out_width, filters, down, across, first, count, patch, square,
-                check,
-            )  # fmt: skip
-        finite[task] = np.all(check == 0)
 
 
 _G = [
@@ -327,75 +334,130 @@ _G = [
 G = np.array(_G)
 
 
+@numba.njit
+def _transform_pairs(first, count, at, x, g, v, e, height, width, channels, out_height, out_width,
+                     filters, above, beside, c_step, k_step, chunk):  # fmt: skip
+    """Transforms of `count` tiles, from tile `first`, of x and g to place `at` of v and e."""
+    down, across = (out_height + 3) // 4, (out_width + 3) // 4
+    vector = lanes_of(x)
+    c_row, k_row = c_step + vector, k_step + vector
+    patch, square = aligned(36 * max(c_step, k_step), x), aligned(36 * vector, x)
+    _transform_inputs(
+        x, height, width, channels, down, across, above, beside, first, count,
+        c_step, v, at * c_row, c_row, chunk * c_row, patch, square,
+    )  # fmt: skip
+    _transform_gradients(
+        g, out_height, out_width, filters, down, across, first, count,
+        k_step, e, at * k_row, k_row, chunk * k_row, patch, square,
+    )  # fmt: skip
+
+
+@numba.njit
+def _add_products(p, panel, v, e, u, count, channels, filters, c_row, k_row, chunk, begin,
+                  segments, v_rows, u_rows):  # fmt: skip
+    """Add to u[p] the products of `count` tiles of v[p] and e[p], for a panel of filters."""
+    columns = PANEL_BYTES // u.itemsize
+    k = panel * columns
+    u_row = k_row - lanes_of(u)
+    for c in range(0, channels, ROWS):
+        multiply(
+            v, p * chunk * c_row, v_rows, c, c_row, segments, 0, 1, count,
+            e, p * chunk * k_row + k, k_row,
+            u, u_rows, c, p * channels * u_row + k, min(ROWS, channels - c),
+            min(columns, u_row - k), begin, u, 0, False,
+        )  # fmt: skip
+
+
 @compiled
 def _correlate(x, g, v, e, u, images, height, width, channels, out_height, out_width, filters,
-               above, beside, c_step, k_step, chunk, block):  # fmt: skip
-    """u (36, channels, filters): the sums over tiles of (B' d B) * (A g A').
+               above, beside, c_step, k_step, chunk, block, segments, v_rows, u_rows):  # fmt: skip
+    """u (36, channels, k_step): the sums over tiles of (B' d B) * (A g A').
 
     `chunk` tiles are transformed, into v and e, then multiplied; then the next. The number of the
     product, not of the tile, says which thread adds: sums have one order.
     """
-    down, across = (out_height + 3) // 4, (out_width + 3) // 4
-    tiles = images * down * across
-    vector = lanes_of(x)
-    # A vector between rows and planes, so that they do not compete for the same lines of the cache.
-    c_row, k_row = c_step + vector, k_step + vector
-    v_plane, e_plane = chunk * c_row, chunk * k_row
-    columns = PANEL_BYTES // x.itemsize
-    panels = (filters + columns - 1) // columns
-    segments = np.zeros(1, np.intp)
-    v_rows, u_rows = np.arange(channels), np.arange(channels) * filters
+    tiles = images * ((out_height + 3) // 4) * ((out_width + 3) // 4)
+    # A vector between rows, so that they do not compete for the same lines of the cache.
+    c_row, k_row = c_step + lanes_of(x), k_step + lanes_of(x)
+    panels = (filters * x.itemsize + PANEL_BYTES - 1) // PANEL_BYTES
     for first in range(0, tiles, chunk):
         count = min(chunk, tiles - first)
         for task in prange((count + block - 1) // block):
-            begin = np.intp(task) * block
-            some = min(block, count - begin)
-            patch, square = aligned(36 * max(c_step, k_step), x), aligned(36 * vector, x)
-            _transform_inputs(
-                x, height, width, channels, down, across, above, beside, first + begin, some,
-                c_step, v, begin * c_row, c_row, v_plane, patch, square,
-            )  # fmt: skip
-            _transform_gradients(
-                g, out_height, out_width, filters, down, across, first + begin, some,
-                k_step, e, begin * k_row, k_row, e_plane, patch, square,
+            at = np.intp(task) * block
+            _transform_pairs(
+                first + at, min(block, count - at), at, x, g, v, e, height, width, channels,
+                out_height, out_width, filters, above, beside, c_step, k_step, chunk,
             )  # fmt: skip
         for task in prange(36 * panels):
             p, panel = divmod(np.intp(task), panels)
-            k = panel * columns
-            for c in range(0, channels, ROWS):
-                multiply(
-                    v, p * v_plane, v_rows, c, c_row, segments, 0, 1, count,
-                    e, p * e_plane + k, k_row,
-                    u, u_rows, c, p * channels * filters + k, min(ROWS, channels - c),
-                    min(columns, filters - k), ZERO if first == 0 else ADD, u, 0, False,
-                )  # fmt: skip
+            _add_products(
+                p, panel, v, e, u, count, channels, filters, c_row, k_row, chunk,
+                ADD if first else ZERO, segments, v_rows, u_rows,
+            )  # fmt: skip
+
+
+@numba.njit
+def _filter_gradient_of(c, u, g, gw, channels, filters, row):
+    """gw[:, c] = G' u[:, c] G, for a vector of filters at a time."""
+    vector = lanes_of(u)
+    half, whole = aligned(18 * vector, u), aligned(9 * vector, u)
+    zero = fill(u.dtype.type(0))
+    for k in range(0, filters, vector):
+        for j in range(6):
+            for r in range(3):
+                total = zero
+                for i in range(6):
+                    place = ((i * 6 + j) * channels + c) * row + k
+                    total = total + fill(g[i, r]) * load(u, place)
+                store(half, (r * 6 + j) * vector, total)
+        for r in range(3):
+            for s in range(3):
+                total = zero
+                for j in range(6):
+                    total = total + fill(g[j, s]) * load(half, (r * 6 + j) * vector)
+                store(whole, (r * 3 + s) * vector, total)
+        for n in range(min(vector, filters - k)):
+            to = ((k + n) * channels + c) * 9
+            for p in range(9):
+                gw[to + p] = whole[p * vector + n]
 
 
 @compiled
-def _filter_gradient(u, g, gw, channels, filters):
-    """gw (filters, channels, 3, 3) = G' u G."""
-    for channel in prange(channels):
-        c = np.intp(channel)
-        half, whole = np.zeros((18, filters), u.dtype), np.zeros((9, filters), u.dtype)
-        for p in range(36):
-            i, j = p // 6, p % 6
-            at = (p * channels + c) * filters
-            source = u[at : at + filters]
-            for r in range(3):
-                target, number = half[r * 6 + j], g[i, r]
-                for k in range(target.size):
-                    target[k] += number * source[k]
+def _filter_gradient(u, g, gw, channels, filters, row):
+    """gw (filters, channels, 3, 3) = G' u G, of u (36, channels, row)."""
+    for c in prange(channels):
+        _filter_gradient_of(np.intp(c), u, g, gw, channels, filters, row)
+
+
+@numba.njit
+def _transform_filters_of(c, w, start, by_filter, by_channel, by_row, by_column, g, u,
+                          filters, channels, columns, panels):  # fmt: skip
+    """u[:, :, c] = G w G' of channel c, for a vector of filters at a time."""
+    vector = lanes_of(u)
+    whole, half = aligned(9 * vector, u), aligned(18 * vector, u)
+    zero = fill(u.dtype.type(0))
+    for k in range(0, panels * columns, vector):
+        used = min(vector, filters - k)
+        clear(whole, 0, whole.size)
         for r in range(3):
             for s in range(3):
-                target = whole[r * 3 + s]
-                for j in range(6):
-                    source, number = half[r * 6 + j], g[j, s]
-                    for k in range(target.size):
-                        target[k] += number * source[k]
-        for k in range(filters):
-            to = (k * channels + c) * 9
-            for p in range(9):
-                gw[to + p] = whole[p, k]
+                at = start + k * by_filter + c * by_channel + r * by_row + s * by_column
+                for n in range(used):
+                    whole[(r * 3 + s) * vector + n] = w[at + n * by_filter]
+        for i in range(6):
+            for s in range(3):
+                total = zero
+                for r in range(3):
+                    total = total + fill(g[i, r]) * load(whole, (r * 3 + s) * vector)
+                store(half, (i * 3 + s) * vector, total)
+        panel, column = divmod(k, columns)
+        for i in range(6):
+            for j in range(6):
+                total = zero
+                for s in range(3):
+                    total = total + fill(g[j, s]) * load(half, (i * 3 + s) * vector)
+                place = ((panel * 36 + i * 6 + j) * channels + c) * columns + column
+                store(u, place, total)
 
 
 @compiled
@@ -403,27 +465,10 @@ def _transform_filters(w, start, by_filter, by_channel, by_row, by_column, g, u,
                        filters, channels, columns, panels):  # fmt: skip
     """u[panel, p, c, k] = (G w G')[p] of channel c and filter panel * columns + k; zero beyond."""
     for c in prange(channels):
-        three, half = np.empty((9, columns), u.dtype), np.empty((18, columns), u.dtype)
-        for panel in range(panels):
-            used = min(columns, filters - panel * columns)
-            three[:] = 0
-            for r in range(9):
-                at = start + panel * columns * by_filter + np.intp(c) * by_channel
-                at += (r // 3) * by_row + (r % 3) * by_column
-                for k in range(used):
-                    three[r, k] = w[at + k * by_filter]
-            for i in range(6):
-                for s in range(3):
-                    a, b, d, out = three[s], three[3 + s], three[6 + s], half[i * 3 + s]
-                    for k in range(out.size):
-                        out[k] = g[i, 0] * a[k] + g[i, 1] * b[k] + g[i, 2] * d[k]
-            for p in range(36):
-                i, j = p // 6, p % 6
-                at = ((panel * 36 + p) * channels + np.intp(c)) * columns
-                a, b, d = half[i * 3], half[i * 3 + 1], half[i * 3 + 2]
-                out = u[at : at + columns]
-                for k in range(out.size):
-                    out[k] = g[j, 0] * a[k] + g[j, 1] * b[k] + g[j, 2] * d[k]
+        _transform_filters_of(
+            np.intp(c), w, start, by_filter, by_channel, by_row, by_column, g, u,
+            filters, channels, columns, panels,
+        )  # fmt: skip
 
 
 def _convolved(
@@ -456,7 +501,7 @@ def _convolved(
     finite = np.empty(-(-tiles // TILES), np.bool_)
     _convolve(
         pixels(x).reshape(-1), u, start, y.reshape(-1), images, height, width, channels,
-        *size, filters, *padding, step, columns, panels, TILES, finite,
+        *size, filters, *padding, step, columns, panels, TILES, FIRST, finite,
     )  # fmt: skip
     return channels_first(y) if finite.all() else None
 
@@ -523,15 +568,16 @@ def conv2d_weight_gradient(
     chunk = max(1, min(-(-tiles // TILES), fits // TILES)) * TILES
     v = empty(36 * chunk * (c_step + vector), x.dtype)
     e = empty(36 * chunk * (k_step + vector), x.dtype)
-    u = empty(36 * channels * filters, x.dtype)
+    u = empty(36 * channels * k_step, x.dtype)
     if not tiles:
         u[:] = 0
     _correlate(
         pixels(x).reshape(-1), pixels(g).reshape(-1), v, e, u, images, height, width, channels,
-        *size, filters, padding[0][0], padding[1][0], c_step, k_step, chunk, TILES,
+        *size, filters, padding[0][0], padding[1][0], c_step, k_step, chunk, TILES, FIRST,
+        np.arange(channels), np.arange(channels) * k_step,
     )  # fmt: skip
     gw = empty((filters, channels, 3, 3), x.dtype)
-    _filter_gradient(u, G.astype(x.dtype), gw.reshape(-1), channels, filters)
+    _filter_gradient(u, G.astype(x.dtype), gw.reshape(-1), channels, filters, k_step)
     if not np.isfinite(gw).all():
         options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
         gw = conv.conv2d_weight_gradient(x, g, kernel_size=kernel_size, **options)
