@@ -37,16 +37,17 @@ class Part:
 
     Attributes:
         tensor: the parameter.
-        index: its number among the parts.
+        flat: a weak reference to the `Flat`.
+        index: its number there.
         data: the array that the parameter shows, unless it was given another since.
         grad: the array that its gradient shows, if it came to lie here.
         kept: by name, the arrays of what is remembered of the parameter.
     """
 
-    __slots__ = ("__weakref__", "data", "grad", "index", "kept", "tensor")
+    __slots__ = ("__weakref__", "data", "flat", "grad", "index", "kept", "tensor")
 
-    def __init__(self, tensor: Tensor, index: int, data: Any, grad: Any) -> None:
-        self.tensor, self.index = tensor, index
+    def __init__(self, tensor: Tensor, flat: Flat, index: int, data: Any, grad: Any) -> None:
+        self.tensor, self.flat, self.index = tensor, weakref.ref(flat), index
         self.data, self.grad = data, grad
         self.kept: dict[str, Any] = {}
 
@@ -102,7 +103,7 @@ class Flat:
         self.grads, gradients, _ = cut(self.shapes, dtype)
         self.ends = [s + x.data.size for s, x in zip(self.starts, tensors, strict=True)]
         self.parts = [
-            Part(x, i, view, g)
+            Part(x, self, i, view, g)
             for i, (x, view, g) in enumerate(zip(tensors, views, gradients, strict=True))
         ]
         for start, end in zip(self.ends, [*self.starts[1:], self.data.size], strict=True):
@@ -226,3 +227,34 @@ def zero_gradient(x: Tensor) -> None:
     else:
         zeros.fill(0)
     x.grad = wrap(zeros)
+
+
+def gradient_runs(tensors: Iterable[Tensor]) -> list[tuple[Any, list[tuple[int, int]]]]:
+    """All gradients as few arrays: those that are neighbours in memory as one flat array.
+
+    Returns:
+        pairs of an array and, for each gradient in it, where its elements begin and end. The array
+        is flat if there are several gradients in it.
+    """
+    found: list[tuple[Any, list[tuple[int, int]]]] = []
+    flat, first, last = None, 0, -1
+    for x in tensors:
+        if x.grad is None:
+            continue
+        part = _part(x)
+        whole = part.flat() if part is not None and x.grad.data is part.grad else None
+        if part is None or whole is None:
+            found.append((x.grad.data, [(0, x.grad.data.size)]))
+            flat = None
+            continue
+        if whole is flat and part.index == last + 1:
+            found.pop()
+        else:
+            flat, first = whole, part.index
+        last = part.index
+        start = whole.starts[first]
+        spans = zip(whole.starts[first : last + 1], whole.ends[first : last + 1], strict=True)
+        found.append(
+            (whole.grads[start : whole.ends[last]], [(a - start, b - start) for a, b in spans])
+        )
+    return found

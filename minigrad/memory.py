@@ -41,7 +41,7 @@ _owners: dict[int, weakref.ref[Any]] = {}
 def owner(array: Any) -> Any:
     """The array that owns the memory which `array` shows."""
     base = array.base
-    while base.__class__ is np.ndarray:
+    while isinstance(base, np.ndarray):
         array, base = base, base.base
     while base is not None and (
         hasattr(base, "__array_interface__") or hasattr(base, "__cuda_array_interface__")

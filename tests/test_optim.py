@@ -394,3 +394,133 @@ def test_an_optimizer_must_say_how_it_updates():
     p.grad = mg.ones(1)
     with pytest.raises(NotImplementedError, match="Optimizer has no method `update`"):
         optim.Optimizer([p], {"lr": 0.1, "weight_decay": 0.0}).step()
+
+
+@pytest.mark.parametrize("size", [300, 100003])
+@pytest.mark.parametrize(
+    "options", [dict(weight_decay=w, maximize=x) for w in (0.0, 0.1) for x in (0, 1)]
+)
+def test_compiled_steps_give_the_references_bits(size, options):
+    """So that it does not matter which of them updates a parameter of which size."""
+    rng = np.random.default_rng(5)
+    p, g, m, v, largest = (rng.normal(size=size).astype("f4") for _ in range(5))
+    v, largest = v * v, largest * largest
+    adam = dict(lr=0.01, beta1=0.9, beta2=0.99, eps=1e-8, step=3, **options)
+    sgd = dict(lr=0.01, momentum=0.9, dampening=0.2, **options)
+    calls = [
+        (kernels.adam_step, [p, g, m, v], dict(decoupled=False, **adam)),
+        (kernels.adam_step, [p, g, m, v, largest], dict(decoupled=True, **adam)),
+        (kernels.sgd_step, [p, g], dict(nesterov=False, **sgd)),
+        (kernels.sgd_step, [p, g, m], dict(nesterov=False, **sgd)),
+        (kernels.sgd_step, [p, g, m], dict(nesterov=True, **sgd)),
+    ]
+    for kernel, arrays, chosen in calls:
+        results = []
+        for backend in ("reference", "numba"):
+            new = [x.copy() for x in arrays]
+            with kernels.use(backend):
+                kernel(*new, **chosen, out=(new[0], *new[2:]) if len(new) > 2 else new[0])
+            results.append(new)
+        assert all((a == b).all() for a, b in zip(*results, strict=True))
+
+
+# Clipping
+
+
+def with_gradients(*gradients, place=True):
+    """Parameters whose gradients lie side by side, or anywhere."""
+    params = [mg.tensor(np.zeros_like(g), requires_grad=True) for g in gradients]
+    owner = optim.SGD(params) if place else None
+    sum(p.sum() for p in params).backward()
+    for p, g in zip(params, gradients, strict=True):
+        p.grad.data[...] = g
+    return params, owner
+
+
+@pytest.mark.parametrize("place", [True, False])
+@pytest.mark.parametrize("norm_type", [1, 2.0, 3, math.inf])
+def test_clip_grad_norm(norm_type, place):
+    rng = np.random.default_rng(2)
+    gradients = [rng.normal(size=s) for s in [(3, 5), (), (7,)]]
+    numbers = np.concatenate([np.ravel(g) for g in gradients])
+    wanted = np.linalg.norm(numbers, norm_type)
+    params, owner = with_gradients(*gradients, place=place)
+    shapes = [p.grad for p in params]
+    norm = mg.nn.utils.clip_grad_norm_(params, 1e9, norm_type)
+    assert norm.shape == () and norm.dtype == np.float64 and math.isclose(norm.item(), wanted)
+    assert all((p.grad.data == g).all() for p, g in zip(params, gradients, strict=True))
+    mg.nn.utils.clip_grad_norm_(iter(params), 0.5, norm_type)
+    for p, g, same in zip(params, gradients, shapes, strict=True):
+        np.testing.assert_allclose(p.grad.data, g * 0.5 / (wanted + 1e-6), rtol=1e-14)
+        assert p.grad is same
+    del owner
+
+
+def test_clipping_gives_the_same_bits_wherever_gradients_lie():
+    rng = np.random.default_rng(4)
+    gradients = [rng.normal(size=s).astype("f4") for s in [(100, 50), (3,), (300, 217), (1,)]]
+    found = []
+    for place in (True, False):
+        params, owner = with_gradients(*gradients, place=place)
+        norm = mg.nn.utils.clip_grad_norm_(params, 1.0).item()
+        found.append([norm, *(p.grad.data.tobytes() for p in params)])
+        del owner
+    assert found[0] == found[1]
+    exact = math.sqrt(sum((g.astype("f8") ** 2).sum() for g in gradients))
+    assert math.isclose(found[0][0], exact, rel_tol=1e-6)
+
+
+def test_clip_grad_norm_with_numbers_that_are_not_finite():
+    (p, q), _ = with_gradients(np.array([1.0, 2.0]), np.array([math.inf, 4.0]))
+    with pytest.raises(RuntimeError, match="the norm of order 2 of the gradients is inf"):
+        mg.nn.utils.clip_grad_norm_([p, q], 1.0, error_if_nonfinite=True)
+    assert p.grad.tolist() == [1, 2]
+    with np.errstate(invalid="ignore"):
+        assert mg.nn.utils.clip_grad_norm_([p, q], 1.0).item() == math.inf
+    assert p.grad.tolist() == [0, 0] and math.isnan(q.grad.data[0])
+
+
+def test_clip_grad_value():
+    (p, q), _ = with_gradients(np.array([-3.0, 0.5]), np.array([[2.0], [-0.25]]))
+    lonely = leaf(2)
+    mg.nn.utils.clip_grad_value_([p, lonely, q], 1)
+    assert p.grad.tolist() == [-1, 0.5] and q.grad.tolist() == [[1], [-0.25]]
+    assert lonely.grad is None
+    mg.nn.utils.clip_grad_value_(p, 0.25)
+    assert p.grad.tolist() == [-0.25, 0.25]
+
+
+def test_clipping_is_noticed_by_graphs_that_keep_the_gradient():
+    x = leaf(2)
+    (p,), _ = with_gradients(np.array([3.0, 4.0]))
+    y = x * p.grad
+    mg.nn.utils.clip_grad_norm_(p, 1.0)
+    with pytest.raises(RuntimeError, match="changed in place by clip_grad_norm_"):
+        y.backward(mg.ones(2))
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "options"),
+    [
+        (TypeError, "max_norm must be a number, got str", dict(max_norm="1")),
+        (ValueError, "max_norm must not be negative, got -1", dict(max_norm=-1)),
+        (ValueError, "max_norm must not be negative, got nan", dict(max_norm=NAN)),
+        (ValueError, "norm_type must be above 0", dict(max_norm=1, norm_type=0)),
+        (TypeError, "parameter 0 is a float", dict(parameters=[1.0], max_norm=1)),
+    ],
+)
+def test_clipping_refuses_bad_options(error, words, options):
+    (p,), _ = with_gradients(np.array([3.0, 4.0]))
+    with pytest.raises(error, match=words):
+        mg.nn.utils.clip_grad_norm_(**{"parameters": [p], **options})
+    assert p.grad.tolist() == [3, 4]
+
+
+def test_clipping_without_gradients_or_with_read_only_ones():
+    assert mg.nn.utils.clip_grad_norm_([leaf(2)], 1.0).item() == 0
+    (p, q), _ = with_gradients(np.array([3.0]), np.array([4.0]), place=False)
+    q.grad.data.flags.writeable = False
+    for clip in (mg.nn.utils.clip_grad_norm_, mg.nn.utils.clip_grad_value_):
+        with pytest.raises(ValueError, match="gradient of parameter 1 is read-only"):
+            clip([p, q], 1.0)
+    assert p.grad.tolist() == [3]

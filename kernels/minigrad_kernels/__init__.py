@@ -52,7 +52,12 @@ from .norm import (
     layer_norm_input_gradient as layer_norm_input_gradient,
     layer_norm_weight_gradient as layer_norm_weight_gradient,
 )
-from .optimizer import adam_step as adam_step, sgd_step as sgd_step
+from .optimizer import (
+    adam_step as adam_step,
+    norms as norms,
+    scale as scale,
+    sgd_step as sgd_step,
+)
 from .pool import (
     indices_of as indices_of,
     max_pool2d as max_pool2d,

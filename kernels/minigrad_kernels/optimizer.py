@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array, array_module
-from .layout import plain
-from .registry import Arguments, Cost, arguments, kernel
+from .arrays import Array, array_module, deliver
+from .layout import elementwise, large, plain
+from .registry import Arguments, Cost, arguments, kernel, per_element
 
 PIECE = 1 << 15  # elements worked on at once: with all temporaries they stay in the L2 cache
 
@@ -245,3 +245,50 @@ def _adam_step_numba() -> Any:
     from .cpu.optimizer import adam_step
 
     return adam_step
+
+
+def norms_samples(rng: np.random.Generator) -> Iterator[Arguments]:
+    """One piece and several, of many chunks, with gaps and without elements; both types."""
+    yield arguments(rng.normal(size=7).astype("f4"), np.array([[0, 7]]))
+    yield arguments(rng.normal(size=50000).astype("f4"), np.array([[0, 40000], [40016, 50000]]))
+    yield arguments(rng.normal(size=40), np.array([[0, 3], [8, 8], [16, 40]]))
+    yield arguments(rng.normal(size=20).astype("f4")[::-2], np.array([[0, 10]]))
+    yield arguments(np.array([1e30, 1e30, 2.0], "f4"), np.array([[0, 2], [2, 3]]))
+
+
+@kernel(samples=norms_samples, cost=lambda x, spans: Cost(2.0 * x.size, float(x.nbytes)))
+def norms(x: Array, spans: np.ndarray, *, out: Array | None = None) -> Array:
+    """For each pair (begin, end) the Euclidean norm of x[begin:end], x being flat.
+
+    The squares are summed in float64. How a norm is rounded does not depend on what else is in `x`.
+    """
+    xp = array_module(x)
+    sums = [xp.square(x[a:b].astype(np.float64)).sum() for a, b in spans.tolist()]
+    return deliver(xp.sqrt(xp.stack(sums)).astype(x.dtype), out)
+
+
+@norms.on("numba", accepts=lambda x, spans, **_: plain(x))
+def _norms_numba() -> Any:
+    from .cpu.optimizer import norms
+
+    return norms
+
+
+def scale_samples(rng: np.random.Generator) -> Iterator[Arguments]:
+    """Both types, several chunks, strides, nothing."""
+    for (x,) in _layouts(rng, 1):
+        yield arguments(x, factor=0.3)
+
+
+@kernel(samples=scale_samples, cost=per_element(1))
+def scale(x: Array, *, factor: float, out: Array | None = None) -> Array:
+    """x times a number."""
+    xp = array_module(x)
+    return xp.multiply(x, factor, out=xp.empty_like(x) if out is None else out)
+
+
+@scale.on("numba", accepts=elementwise, worth=large)
+def _scale_numba() -> Any:
+    from .cpu.optimizer import scale
+
+    return scale

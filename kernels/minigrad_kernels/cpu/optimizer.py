@@ -14,9 +14,10 @@ import numba
 import numpy as np
 from numba import prange
 
-from ..arrays import Array
+from ..arrays import Array, deliver
 from ..layout import dense, empty_like, flat, like
 from .compiled import CHUNK, Compiled, chunks, compiled, span
+from .elementwise import elementwise
 
 
 @numba.njit
@@ -202,3 +203,44 @@ def _apart(model: Array, g: Array, old: tuple[Array, ...]) -> bool:
             if np.may_share_memory(x, y):
                 return False
     return True
+
+
+@compiled(fastmath={"reassoc", "contract", "nsz"})
+def _norms(x, begins, ends, firsts, partial):
+    for task in prange(partial.size):
+        piece = np.searchsorted(firsts, task, side="right") - 1
+        start = begins[piece] + (task - firsts[piece]) * CHUNK
+        part = x[start : min(start + CHUNK, ends[piece])]
+        total = 0.0
+        for i in range(part.size):
+            xi = np.float64(part[i])
+            total += xi * xi
+        partial[task] = total
+
+
+def norms(x: Array, spans: np.ndarray, *, out: Array | None = None) -> Array:
+    """For each pair (begin, end) the Euclidean norm of x[begin:end]."""
+    begins, ends = np.ascontiguousarray(spans.T, np.intp)
+    tasks = -(-(ends - begins) // CHUNK)
+    stops = np.cumsum(tasks)
+    partial = np.empty(int(stops[-1]) if stops.size else 0)
+    run = _norms.serial if x.size <= CHUNK else _norms.parallel
+    run(np.ascontiguousarray(x), begins, ends, stops - tasks, partial)
+    sums = np.zeros(len(begins))
+    np.add.at(sums, np.repeat(np.arange(len(begins)), tasks), partial)  # one after the other
+    return deliver(np.sqrt(sums).astype(x.dtype), out)
+
+
+@compiled
+def _scale(x, factor, y):
+    factor_ = x.dtype.type(factor)
+    for chunk in prange(chunks(x.size)):
+        part = span(chunk, x.size)
+        a, b = x[part], y[part]
+        for i in range(a.size):
+            b[i] = a[i] * factor_
+
+
+def scale(x: Array, *, factor: float, out: Array | None = None) -> Array:
+    """x times a number."""
+    return elementwise(_scale, out, x, options=(float(factor),))
