@@ -278,3 +278,5 @@ def _others(draw: Random) -> Drawn:
     yield "adam_step", f"{p.size}", call
     momentum: dict[str, Any] = {"momentum": 0.9, "dampening": 0.0, "nesterov": False}
     yield "sgd_step", f"{p.size}", arguments(p, g, m, **rates, **momentum, out=(p, m))
+    yield "norms", f"{g.size}", arguments(g, np.array([[0, g.size // 2], [g.size // 2, g.size]]))
+    yield "scale", f"{g.size}", arguments(g, factor=1.0, out=g)
