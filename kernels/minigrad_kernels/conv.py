@@ -48,6 +48,8 @@ _GEOMETRIES: list[tuple[Any, ...]] = [
     (1, 5, (8, 9), 7, (3, 3), (1, 2), ((1, -1), (3, 3)), (1, 3), 1),
     (0, 2, (4, 4), 3, (3, 3), (1, 1), ((0, 0), (0, 0)), (1, 1), 1),
     (2, 17, (9, 8), 33, (3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 1),
+    (2, 16, (6, 7), 16, (3, 2), (2, 1), ((1, 1), (0, 2)), (1, 2), 16),
+    (2, 32, (5, 6), 32, (3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 32),
 ]
 
 
@@ -359,6 +361,30 @@ def _many_channels(x: Array, other: Array, *_: Array, **options: Any) -> bool:
     return min(x.shape[1], filters) >= WINOGRAD_CHANNELS
 
 
+VECTOR_BYTES = 64
+"""Depthwise filters are compiled for whole vectors of channels, of the widest kind there is."""
+
+
+def _depthwise(x: Array, filters: int, groups: int) -> bool:
+    """Whether every channel has one filter, and channels make whole vectors."""
+    whole = x.shape[1] * x.dtype.itemsize % VECTOR_BYTES == 0
+    return x.shape[1] == groups == filters > 1 and whole
+
+
+def _depthwise_forward(
+    x: Array, w: Array, bias: Array | None = None, *, groups: int, **_: Any
+) -> bool:
+    return _depthwise(x, len(w), groups) and _direct(x, w, bias)
+
+
+def _depthwise_gradient(x: Array, g: Array, *, groups: int, **_: Any) -> bool:
+    return _depthwise(x, g.shape[1], groups) and plain(x, g)
+
+
+def _grouped_filters(*_: Array, groups: int, **__: Any) -> bool:
+    return groups > 1
+
+
 @conv2d.on("numba", "direct", accepts=_direct)
 def _conv2d_direct() -> Any:
     from .cpu.conv import conv2d
@@ -397,5 +423,28 @@ def _weight_gradient_direct() -> Any:
 @conv2d_weight_gradient.on("numba", "winograd", accepts=_winograd_weights, worth=_many_channels)
 def _weight_gradient_winograd() -> Any:
     from .cpu.winograd import conv2d_weight_gradient
+
+    return conv2d_weight_gradient
+
+
+@conv2d.on("numba", "depthwise", accepts=_depthwise_forward, worth=_grouped_filters)
+def _conv2d_depthwise() -> Any:
+    from .cpu.depthwise import conv2d
+
+    return conv2d
+
+
+@conv2d_input_gradient.on("numba", "depthwise", accepts=_depthwise_forward, worth=_grouped_filters)
+def _input_gradient_depthwise() -> Any:
+    from .cpu.depthwise import conv2d_input_gradient
+
+    return conv2d_input_gradient
+
+
+@conv2d_weight_gradient.on(
+    "numba", "depthwise", accepts=_depthwise_gradient, worth=_grouped_filters
+)
+def _weight_gradient_depthwise() -> Any:
+    from .cpu.depthwise import conv2d_weight_gradient
 
     return conv2d_weight_gradient
