@@ -90,6 +90,10 @@ def _column(a: Array) -> Array:
     return np.ascontiguousarray(a).reshape(-1)
 
 
+# In the gradient, the fast exponential makes the smallest numbers 0, and 0 times infinity would be
+# NaN; nor may its argument be positive, as it may be where a total is negative: never a true one.
+
+
 @compiled
 def _cross_entropy_gradient(g, x, target, scale, top, total, gx):
     if not _all_exist(target, x.shape[1]):
@@ -103,10 +107,14 @@ def _cross_entropy_gradient(g, x, target, scale, top, total, gx):
                 continue
             share = g[row if g.size > 1 else 0] * scale[row]
             high, rest = top[row], total[row]
-            right = exp_of_negative((a[t] - high) - rest) - x.dtype.type(1)
-            for i in range(a.size):
-                c[i] = exp_of_negative((a[i] - high) - rest) * share
-            c[t] = right * share
+            right = (a[t] - high) - rest
+            if rest >= 0 and abs(share) < np.inf:
+                for i in range(a.size):
+                    c[i] = exp_of_negative((a[i] - high) - rest) * share
+            else:
+                for i in range(a.size):
+                    c[i] = a.dtype.type(math.exp((a[i] - high) - rest)) * share
+            c[t] = (a.dtype.type(math.exp(right)) - a.dtype.type(1)) * share
     return True
 
 
