@@ -12,7 +12,6 @@ import math
 import mmap
 import os
 import threading
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +22,10 @@ from .arrays import Array
 SMALLEST = 1 << 18
 """Bytes from which blocks are kept: below, the C library keeps memory itself."""
 
+SPARE = 1.25
+"""Memory held, in use and kept, is at most so many times what was in use at some time: there is room
+for blocks whose size is not asked for next."""
+
 _GRANULE = 1 << 16
 _ALIGNMENT = 64  # bytes: a cache line, the widest vector
 
@@ -30,7 +33,7 @@ _ALIGNMENT = 64  # bytes: a cache line, the widest vector
 _OPTIONS = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if os.name == "posix" else {}
 
 _Mapping = mmap.mmap
-_free: defaultdict[int, list[mmap.mmap]] = defaultdict(list)
+_free: list[mmap.mmap] = []  # in the order in which they came back
 _lock = threading.RLock()  # entered again if the collector frees a block while it is held
 _kept = _used = _most = 0  # bytes kept for later, in use, and in use at most so far
 
@@ -114,20 +117,23 @@ def offer(array: Array | None) -> None:
 
 
 def _mapping(size: int) -> mmap.mmap:
-    """A kept mapping of that size, or a new one."""
+    """The smallest kept mapping of that size to twice it, or a new one."""
     global _kept, _used, _most
     with _lock:
-        mapping = _free[size].pop() if _free[size] else None
-        if mapping is not None:
-            _kept -= size
+        fitting = [m for m in _free if size <= len(m) < 2 * size]
+        if fitting:
+            mapping = min(fitting, key=len)
+            _free.remove(mapping)
+            _kept -= len(mapping)
         else:
-            _trim(max(_most, _used + size) - _used - size)
+            _most = max(_most, _used + size)
+            _trim(int(SPARE * _most) - _used - size)
             try:
                 mapping = _new(size)
             except MemoryError:
                 _trim(0)
                 mapping = _new(size)
-        _used += size
+        _used += len(mapping)
         _most = max(_most, _used)
     return mapping
 
@@ -145,21 +151,16 @@ def _new(size: int) -> mmap.mmap:
 def _give_back(mapping: mmap.mmap) -> None:
     global _kept, _used
     with _lock:
-        _free[len(mapping)].append(mapping)
+        _free.append(mapping)
         _kept += len(mapping)
         _used -= len(mapping)
 
 
 def _trim(limit: int) -> None:
-    """Return mappings to the system, the largest first, until so many bytes are kept.
-
-    With what is in use, no more is held than was in use at some time: keeping costs no memory.
-    """
+    """Return mappings to the system, those kept longest first, until `limit` bytes are kept."""
     global _kept
-    for size in sorted(_free, reverse=True):
-        while _kept > limit and _free[size]:
-            _free[size].pop()
-            _kept -= size
+    while _free and _kept > limit:
+        _kept -= len(_free.pop(0))
 
 
 def kept_bytes() -> int:
