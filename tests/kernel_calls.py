@@ -63,10 +63,20 @@ def low_precision(call: Arguments) -> float:
     return max([np.finfo(a.dtype).eps for a in arrays_of(call) if a.dtype.kind == "f"], default=0.0)
 
 
-def check_equal(k: Kernel, call: Arguments, got: Any, wanted: Any, *, least: float = 0.0) -> None:
+def check_equal(
+    k: Kernel,
+    call: Arguments,
+    got: Any,
+    wanted: Any,
+    *,
+    least: float = 0.0,
+    non_finite: bool = False,
+) -> None:
     """As equal as rounding allows: `tolerance` units in the last place of the largest entry, times
     the root of the longest sum (errors of sums grow with their terms, not with their result).
-    `least` stands for the largest entry where that is smaller: where terms cancel."""
+    `least` stands for the largest entry where that is smaller: where terms cancel. `non_finite`:
+    what is not finite is so in both, but need not be the same, as infinity times a small number is
+    infinite, and NaN where the number was rounded to 0."""
     got, wanted = results(got), results(wanted)
     assert len(got) == len(wanted)
     longest = max([max(a.shape, default=1) for a in arrays_of(call)], default=1)
@@ -79,4 +89,7 @@ def check_equal(k: Kernel, call: Arguments, got: Any, wanted: Any, *, least: flo
         size = np.abs(np.nan_to_num(z, posinf=0, neginf=0)).max(initial=least)
         eps = max(float(np.finfo(z.dtype).eps), low_precision(call))
         bound = k.tolerance * eps * float(np.sqrt(longest)) * float(size)
+        if non_finite:
+            np.testing.assert_array_equal(np.isfinite(y), np.isfinite(z))
+            y, z = y[np.isfinite(z)], z[np.isfinite(z)]
         np.testing.assert_allclose(y, z, rtol=0, atol=bound, equal_nan=True)

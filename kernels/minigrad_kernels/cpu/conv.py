@@ -16,7 +16,12 @@ import numpy as np
 from numba import prange
 
 from ..arrays import Array, deliver
-from ..conv import check_forward, check_input_gradient, check_weight_gradient
+from ..conv import (
+    check_forward,
+    check_input_gradient,
+    check_weight_gradient,
+    conv2d_input_gradient as definition,
+)
 from ..memory import empty
 from ..windows import Padding, Pair, channels_first, channels_last
 from .compiled import compiled
@@ -167,6 +172,7 @@ def conv2d(
     filters, per_group, kh, kw = w.shape
     images, channels, height, width = x.shape
     rows, columns = check_forward(x, w, bias, stride, padding, dilation, groups)
+    bias = None if bias is None else np.ascontiguousarray(bias)
     if (kh, kw) == (1, 1) and stride == (1, 1) and groups == 1 and not any(sum(padding, ())):
         flat = pixels(x).reshape(-1, channels)
         y = product(flat, w.reshape(filters, channels).T, bias)
@@ -218,6 +224,9 @@ def conv2d_input_gradient(
         return deliver(channels_first(gx.reshape(images, height, width, channels)), out)
     if groups == 1 and channels < lanes(g.dtype):
         return deliver(_spread(g, w, input_size, stride, padding, dilation), out)
+    if not np.isfinite(w).all():  # the zeros around g would make NaN of infinities
+        options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        return definition.reference(g, w, input_size=input_size, **options, out=out)
     along = [
         _remainders(*a)
         for a in zip(input_size, (kh, kw), stride, padding, dilation, g.shape[2:], strict=True)
