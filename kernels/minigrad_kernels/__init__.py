@@ -71,6 +71,7 @@ from .random import (
     random_normal as random_normal,
     random_uniform as random_uniform,
 )
+from .reduce import sums as sums
 from .registry import (
     KERNELS as KERNELS,
     Arguments as Arguments,

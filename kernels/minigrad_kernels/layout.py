@@ -47,16 +47,20 @@ def large(*arrays: Array, **_: object) -> bool:
 
 @functools.lru_cache(maxsize=1024)
 def _order(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, ...]:
-    """The axes from the one with the longest stride to that with the shortest."""
     axes = range(len(shape))
     return tuple(sorted(axes, key=lambda i: (-abs(strides[i]) if shape[i] > 1 else 0, i)))
+
+
+def memory_order(x: Array) -> tuple[int, ...]:
+    """The axes of x from the one with the longest stride to that with the shortest."""
+    return _order(x.shape, x.strides)
 
 
 def flat(x: Array) -> Array | None:
     """A one-dimensional view of a dense array, in memory's order; None if it is not dense."""
     if x.flags.c_contiguous:
         return x.reshape(-1)
-    view = x.transpose(_order(x.shape, x.strides))
+    view = x.transpose(memory_order(x))
     return view.reshape(-1) if view.flags.c_contiguous else None
 
 
@@ -65,7 +69,7 @@ def empty_like(x: Array, dtype: object = None) -> Array:
     dtype = x.dtype if dtype is None else dtype
     if x.flags.c_contiguous:
         return empty(x.shape, dtype)
-    order = _order(x.shape, x.strides)
+    order = memory_order(x)
     made = empty(tuple(x.shape[i] for i in order), dtype)
     inverse = [0] * x.ndim
     for place, axis in enumerate(order):

@@ -63,7 +63,15 @@ def _accepts(a: Array, b: Array, **_: Any) -> bool:
     return a.ndim > 0 and b.ndim > 0 and plain(a, b)
 
 
-@matmul.on("numba", accepts=_accepts)
+SMALL = 1 << 13
+"""Multiply-adds up to which NumPy is done before a compiled kernel has looked at its arguments."""
+
+
+def _large(a: Array, b: Array, **_: Any) -> bool:
+    return a.size * b.shape[-1] > SMALL
+
+
+@matmul.on("numba", accepts=_accepts, worth=_large)
 def _matmul_numba() -> Any:
     from .cpu.matmul import matmul
 

@@ -17,7 +17,7 @@ from numba import prange
 from ..arrays import Array, deliver
 from ..layout import REALS
 from ..memory import empty
-from .compiled import compiled
+from .compiled import CHUNK, compiled
 from .tile import ADD, PANEL_BYTES, ROWS, START, ZERO, multiply, transpose
 from .vector import clear, copy, multiples
 
@@ -30,6 +30,11 @@ SMALL = 1 << 17
 FEW_ROWS = 4
 """Rows up to which a product with a transposed matrix is so many dot products: tiles would mostly
 compute what nobody asked for, and packing would take longer than the product."""
+
+
+MANY_COLUMNS = 256
+"""Columns from which a transposed matrix is first copied row by row: read down its columns, its
+numbers lie in lines of the cache that compete for the same place."""
 
 
 @numba.njit
@@ -157,6 +162,24 @@ def _axpys(a, a_row, a_column, b, c, rows, columns, depth):
                     ci[j] += number * bk[j]
 
 
+@compiled
+def _transposed(x, y, rows, columns):
+    """y (columns, rows) = x (rows, columns) transposed."""
+    for block in prange((rows + 63) // 64):
+        first = np.intp(block) * 64
+        transpose(x, first * columns, columns, min(64, rows - first), columns, y, first, rows)
+
+
+def _by_rows(x: Array) -> Array:
+    """A copy of a matrix, its rows contiguous."""
+    if not x.flags.f_contiguous:
+        return np.ascontiguousarray(x)
+    y = empty(x.shape, x.dtype)
+    run = _transposed.serial if x.size <= CHUNK else _transposed.parallel
+    run(x.T.reshape(-1), y.reshape(-1), x.shape[1], x.shape[0])
+    return y
+
+
 def _strides(x: Array) -> tuple[Array, int, int]:
     """A matrix's memory, and the strides of its rows and columns; copied if it has gaps."""
     if x.flags.c_contiguous:
@@ -182,6 +205,8 @@ def product(a: Array, b: Array, bias: Array | None = None, relu: bool = False) -
     (rows, depth), columns = a.shape, b.shape[1]
     c = empty((rows, columns), a.dtype)
     start = NO_BIAS[a.dtype] if bias is None else bias
+    if columns >= MANY_COLUMNS and not a.flags.c_contiguous:
+        a = _by_rows(a)
     a_memory, a_row, a_column = _strides(a)
     b_memory, b_row, b_column = _strides(b)
     work = rows * columns * depth
