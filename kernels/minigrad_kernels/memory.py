@@ -23,8 +23,8 @@ SMALLEST = 1 << 18
 """Bytes from which blocks are kept: below, the C library keeps memory itself."""
 
 SPARE = 1.25
-"""Memory held, in use and kept, is at most so many times what was in use at some time: there is room
-for blocks whose size is not asked for next."""
+"""Memory held, in use and kept, is at most so many times what was in use at some time: there is
+room for blocks whose size is not asked for next."""
 
 _GRANULE = 1 << 16
 _ALIGNMENT = 64  # bytes: a cache line, the widest vector

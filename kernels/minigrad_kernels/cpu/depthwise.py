@@ -15,6 +15,7 @@ import numba
 import numpy as np
 from numba import prange
 
+from .. import conv
 from ..arrays import Array, deliver
 from ..conv import check_forward, check_input_gradient, check_weight_gradient
 from ..memory import empty
@@ -129,10 +130,14 @@ def conv2d(
 ) -> Array:
     """Correlate each channel with its filter; channels lie last in the result."""
     size = check_forward(x, w, bias, stride, padding, dilation, groups)
+    if not np.isfinite(w).all():  # the definition multiplies the padding, too: 0 by infinity
+        options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        return conv.conv2d.reference(x, w, bias, **options, out=out)
+    bias = np.zeros(len(w), x.dtype) if bias is None else np.ascontiguousarray(bias)
     images, channels, height, width = x.shape
     y = empty((images, *size, channels), x.dtype)
     _gather(
-        pixels(x).reshape(-1), _per_tap(w), np.zeros(channels, x.dtype) if bias is None else bias,
+        pixels(x).reshape(-1), _per_tap(w), bias,
         y.reshape(-1), images, height, width, channels, *size, *w.shape[2:],
         tuple(stride), (-padding[0][0], -padding[1][0]), tuple(dilation), (1, 1),
     )  # fmt: skip
@@ -186,4 +191,8 @@ def conv2d_weight_gradient(
     )  # fmt: skip
     gw = empty((channels, 1, kh, kw), x.dtype)
     np.sum(u, axis=0, out=gw[:, 0].transpose(1, 2, 0))
+    if not np.isfinite(gw).all():  # as above, where a gradient is infinite
+        options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        wanted = conv.conv2d_weight_gradient
+        return wanted.reference(x, g, kernel_size=kernel_size, **options, out=out)
     return deliver(gw, out)
