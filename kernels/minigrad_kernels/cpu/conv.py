@@ -24,10 +24,10 @@ from ..conv import (
 )
 from ..memory import empty
 from ..windows import Padding, Pair, channels_first, channels_last
-from .compiled import compiled
+from .compiled import CHUNK, compiled
 from .matmul import NO_BIAS, product
-from .tile import ADD, PANEL_BYTES, ROWS, START, ZERO, multiply, transpose
-from .vector import clear, copy, lanes
+from .tile import ADD, FIRST, PANEL_BYTES, ROWS, START, ZERO, multiply, transpose
+from .vector import clear, copy, lanes, multiples
 
 PIXELS = 96
 """Output pixels in a task: their windows stay in the L2 cache for all filters."""
@@ -36,11 +36,43 @@ TERMS = 1024
 """Terms of the sum in a block: with a panel of filters, 256 KiB, which stay in the L2 cache."""
 
 
+LINE_PIXELS = 256
+"""Pixels in a block of the sum that is the filters' gradient: with a panel of g, 64 KiB."""
+
+
 # Layout
 
 
+@compiled
+def _channels_last(x, y, images, channels, pixels, block):
+    """y (images, pixels, channels) = x (images, channels, pixels)."""
+    blocks = (pixels + block - 1) // block
+    for task in prange(images * blocks):
+        image, part = divmod(np.intp(task), blocks)
+        first = part * block
+        at = image * channels * pixels
+        transpose(
+            x, at + first, pixels, channels, min(block, pixels - first),
+            y, at + first * channels, channels,
+        )  # fmt: skip
+
+
+def pixels(x: Array) -> Array:
+    """Images (N, C, H, W) as a C-contiguous array (N, H, W, C), copied only if need be."""
+    last = channels_last(x)
+    if last.flags.c_contiguous:
+        return last
+    if not x.flags.c_contiguous:
+        x = np.ascontiguousarray(x)
+    y = empty(last.shape, x.dtype)
+    images, channels, height, width = x.shape
+    run = _channels_last.serial if x.size <= CHUNK else _channels_last.parallel
+    run(x.reshape(-1), y.reshape(-1), images, channels, height * width, 256)
+    return y
+
+
 @numba.njit
-def _pad_line(line, to, first, count, beside, filled, x, at, plane, channels, columns):
+def _pad_line(line, to, first, count, beside, filled, x, at, channels, columns):
     """Write a line of y, at line[to]: zeros, and if it is `filled`, `count` pixels from x[at]."""
     if not filled:
         clear(line, to, columns * channels)
@@ -48,52 +80,40 @@ def _pad_line(line, to, first, count, beside, filled, x, at, plane, channels, co
     ahead = (first + beside) * channels
     clear(line, to, ahead)
     clear(line, to + ahead + count * channels, (columns - count) * channels - ahead)
-    if plane == 1:
-        copy(line, to + ahead, x, at, count * channels)
-    else:
-        transpose(x, at, plane, channels, count, line, to + ahead, channels)
+    copy(line, to + ahead, x, at, count * channels)
 
 
 @compiled
-def _pad(x, plane, pixel, y, images, height, width, channels, above, beside, rows, columns):
+def _pad(x, y, images, height, width, channels, above, beside, rows, columns):
     """Copy x to y (images, rows, columns, channels), `above` rows down and `beside` columns across,
-    zeros around. Channels of x lie `plane` elements apart, and pixels `pixel`."""
+    zeros around."""
     first, last = max(0, -beside), min(width, columns - beside)
     for task in prange(images * rows):
         image, i = divmod(np.intp(task), rows)
         row = i - above
-        at = image * height * width * channels + (row * width + first) * pixel
+        at = ((image * height + row) * width + first) * channels
         _pad_line(
             y, np.intp(task) * columns * channels, first, last - first, beside,
-            0 <= row < height and first < last, x, at, plane, channels, columns,
+            0 <= row < height and first < last, x, at, channels, columns,
         )  # fmt: skip
 
 
 def padded(x: Array, above: int, beside: int, rows: int, columns: int) -> Array:
     """Images x (N, C, H, W) in frames of zeros (N, rows, columns, C), `above` and `beside` an edge.
 
-    What lies outside its frame is left out. x itself, if it fills them and has channels last.
+    What lies outside its frame is left out.
     """
     images, channels, height, width = x.shape
-    last = channels_last(x)
-    if last.flags.c_contiguous and (above, beside, rows, columns) == (0, 0, height, width):
+    last = pixels(x)
+    if (above, beside, rows, columns) == (0, 0, height, width):
         return last
     y = empty((images, rows, columns, channels), x.dtype)
-    if last.flags.c_contiguous:
-        plane, pixel, memory = 1, channels, last
-    else:
-        memory = np.ascontiguousarray(x)
-        plane, pixel = height * width, 1
-    _pad(
-        memory.reshape(-1), plane, pixel, y.reshape(-1), images, height, width, channels,
+    run = _pad.serial if y.size <= CHUNK else _pad.parallel
+    run(
+        last.reshape(-1), y.reshape(-1), images, height, width, channels,
         above, beside, rows, columns,
     )  # fmt: skip
     return y
-
-
-def pixels(x: Array) -> Array:
-    """Images (N, C, H, W) as a C-contiguous array (N, H, W, C), copied only if need be."""
-    return padded(x, 0, 0, *x.shape[2:])
 
 
 # Sums over windows: the forward pass, and the gradient of the input
@@ -279,18 +299,60 @@ def _remainders(
     )
 
 
+@numba.njit(forceinline=True)
+def _add_run(target, to, source, at, begin, end):
+    """target[to + i] += source[at + i] for begin <= i < end."""
+    if end > begin:
+        a, b = target[to + begin : to + end], source[at + begin : at + end]
+        for i in range(a.size):
+            a[i] += b[i]
+
+
+@numba.njit
+def _spread_image(image, g, b, gx, filters, terms, columns, rows, wide, height, width,
+                  channels, kh, kw, stride, before, dilation, segments, none):  # fmt: skip
+    """`_spread_images` of one image: some rows of windows at a time."""
+    row = columns * ((terms + columns - 1) // columns)
+    some = max(1, PIXELS // wide)
+    windows = np.empty(some * wide * row, g.dtype)
+    g_rows, rows_of = multiples(some * wide, filters), multiples(some * wide, row)
+    clear(gx, image * height * width * channels, height * width * channels)
+    for first in range(0, rows, some):
+        count = min(some, rows - first) * wide
+        for k in range(0, terms, columns):
+            for t in range(0, count, ROWS):
+                multiply(
+                    g, (image * rows + first) * wide * filters, g_rows, t, 1, segments, 0, 1,
+                    filters, b, k * filters, columns, windows, rows_of, t, k,
+                    min(ROWS, count - t), columns, ZERO, none, 0, False,
+                )  # fmt: skip
+        for p in range(count):
+            i, j = first + p // wide, p % wide
+            for r in range(kh):
+                y = i * stride[0] - before[0] + r * dilation[0]
+                if y < 0 or y >= height:
+                    continue
+                x = j * stride[1] - before[1]
+                at, to = p * row + r * kw * channels, ((image * height + y) * width + x) * channels
+                if dilation[1] == 1:  # a row of the window is one run of memory
+                    begin, end = max(0, -x), min(kw, width - x)
+                    _add_run(gx, to, windows, at, begin * channels, end * channels)
+                else:
+                    for s in range(kw):
+                        if 0 <= x + s * dilation[1] < width:
+                            place = to + s * dilation[1] * channels
+                            _add_run(gx, place, windows, at + s * channels, 0, channels)
+
+
 @compiled
-def _scatter(windows, places, gx, images, spots, terms, image_size, per_task):
-    """gx[image, places[p, d]] += windows[image, p, d]; places outside the image are negative."""
+def _spread_images(g, b, gx, filters, terms, columns, images, rows, wide, height, width,
+                   channels, kh, kw, stride, before, dilation, segments, none):  # fmt: skip
+    """The windows' gradients, of g (images, rows, wide, filters), added where windows overlap."""
     for image in prange(images):
-        target = gx[np.intp(image) * image_size : (np.intp(image) + 1) * image_size]
-        target[:] = 0
-        for p in range(spots):
-            at = (np.intp(image) * spots + p) * terms
-            source, where = windows[at : at + terms], places[p * terms : (p + 1) * terms]
-            for d in range(terms):
-                if where[d] >= 0:
-                    target[where[d]] += source[d]
+        _spread_image(
+            np.intp(image), g, b, gx, filters, terms, columns, rows, wide, height, width,
+            channels, kh, kw, stride, before, dilation, segments, none,
+        )  # fmt: skip
 
 
 def _spread(
@@ -298,18 +360,13 @@ def _spread(
 ) -> Array:
     """The gradient of images of few channels: of their windows first, added where they overlap."""
     filters, channels, kh, kw = w.shape
-    images, (height, width), (rows, columns) = len(g), input_size, g.shape[2:]
-    matrix = w.transpose(0, 2, 3, 1).reshape(filters, kh * kw * channels)
-    windows = product(pixels(g).reshape(-1, filters), matrix)
-    y = np.arange(rows)[:, None] * stride[0] - padding[0][0] + np.arange(kh) * dilation[0]
-    x = np.arange(columns)[:, None] * stride[1] - padding[1][0] + np.arange(kw) * dilation[1]
-    y, x = y[:, None, :, None, None], x[None, :, None, :, None]
-    inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
-    places = np.where(inside, (y * width + x) * channels, -channels) + np.arange(channels)
-    gx = empty((images, height, width, channels), g.dtype)
-    _scatter(
-        windows.reshape(-1), places.reshape(-1), gx.reshape(-1), images, rows * columns,
-        kh * kw * channels, height * width * channels, 1,
+    terms = kh * kw * channels
+    b, columns, _ = _packed(w.transpose(0, 2, 3, 1).reshape(1, filters, terms))
+    gx = empty((len(g), *input_size, channels), g.dtype)
+    _spread_images(
+        pixels(g).reshape(-1), b, gx.reshape(-1), filters, terms, columns, len(g),
+        *g.shape[2:], *input_size, channels, kh, kw, tuple(stride),
+        (padding[0][0], padding[1][0]), tuple(dilation), FIRST, NO_BIAS[g.dtype],
     )  # fmt: skip
     return channels_first(gx)
 
@@ -411,7 +468,7 @@ def conv2d_weight_gradient(
     tiles = -(-terms // ROWS) * -(-each * 4 // PANEL_BYTES) * groups
     parts = min(len(lines), max(1, 64 // tiles), 16) or 1
     runs = min(8, -(-terms // ROWS))
-    some_lines = max(1, TERMS // max(1, columns))
+    some_lines = max(1, LINE_PIXELS // max(1, columns))
     u = empty((parts, groups, terms, each), x.dtype)
     vector = lanes(x.dtype)
     if each % vector:  # tiles read whole vectors, past the last filter of the last pixel

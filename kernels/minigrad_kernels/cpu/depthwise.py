@@ -32,10 +32,11 @@ PARTS = 16
 def _source(i, k, up, shift, pace, down, size):
     """Which pixel of the source tap k of pixel i takes; -1 if none."""
     place = i * up + shift + k * pace
-    if place < 0 or place % down:
-        return -1
-    place //= down
-    return place if place < size else -1
+    if down > 1 and place >= 0:  # divisions would take longer than the multiplications
+        if place % down:
+            return -1
+        place //= down
+    return place if 0 <= place < size else -1
 
 
 @numba.njit
@@ -43,19 +44,24 @@ def _gather_row(x, w, bias, y, image, i, height, width, channels, out_height, ou
                 kh, kw, up, shift, pace, down):  # fmt: skip
     """One row of `_gather`."""
     vector = lanes_of(x)
+    places, taps = np.empty(kh * kw, np.intp), np.empty(kh * kw, np.intp)
     for j in range(out_width):
+        count = 0
+        for r in range(kh):
+            row = _source(i, r, up[0], shift[0], pace[0], down[0], height)
+            if row < 0:
+                continue
+            for s in range(kw):
+                column = _source(j, s, up[1], shift[1], pace[1], down[1], width)
+                if column >= 0:
+                    places[count] = ((image * height + row) * width + column) * channels
+                    taps[count] = (r * kw + s) * channels
+                    count += 1
         to = ((image * out_height + i) * out_width + j) * channels
         for c in range(0, channels, vector):
             total = load(bias, c)
-            for r in range(kh):
-                row = _source(i, r, up[0], shift[0], pace[0], down[0], height)
-                if row < 0:
-                    continue
-                for s in range(kw):
-                    column = _source(j, s, up[1], shift[1], pace[1], down[1], width)
-                    if column >= 0:
-                        at = ((image * height + row) * width + column) * channels + c
-                        total = total + load(x, at) * load(w, (r * kw + s) * channels + c)
+            for n in range(count):
+                total = total + load(x, places[n] + c) * load(w, taps[n] + c)
             store(y, to + c, total)
 
 

@@ -320,10 +320,13 @@ def _transpose_square(typing_context, a, a_at, a_row, c, c_at, c_row):
 def transpose(a, a_at, a_row, rows, columns, c, c_at, c_row):
     """c[c_at + j * c_row + i] = a[a_at + i * a_row + j] for i < rows and j < columns."""
     lanes = VECTOR_BYTES // c.itemsize
-    whole_rows, whole_columns = rows - rows % lanes, columns - columns % lanes
-    for i in range(0, whole_rows, lanes):
-        for j in range(0, whole_columns, lanes):
+    if rows < lanes or columns < lanes:
+        for i in range(rows):
+            for j in range(columns):
+                c[c_at + j * c_row + i] = a[a_at + i * a_row + j]
+        return
+    for column in range(0, columns, lanes):
+        j = min(column, columns - lanes)  # the last square may overlap the one before
+        for row in range(0, rows, lanes):
+            i = min(row, rows - lanes)
             _transpose_square(a, a_at + i * a_row + j, a_row, c, c_at + j * c_row + i, c_row)
-    for i in range(rows):
-        for j in range(whole_columns if i < whole_rows else 0, columns):
-            c[c_at + j * c_row + i] = a[a_at + i * a_row + j]
