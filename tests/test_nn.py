@@ -331,3 +331,31 @@ def test_every_public_module_is_documented_and_printable():
     for name, cls in vars(nn).items():
         if isinstance(cls, type):
             assert cls.__doc__, name
+
+
+# ReLU and max-pooling in a row
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+def test_relu_after_max_pooling_changes_nothing(padding):
+    """Negative, equal, zero and non-finite numbers: the same results and gradients, to the bit."""
+    values = np.random.default_rng(3).integers(-3, 3, size=(2, 3, 6, 8)).astype(np.float32)
+    values[0, 0, 0, :3] = np.nan, np.inf, -np.inf
+    g = np.random.default_rng(4).normal(size=(2, 3, 3 + padding, 4 + padding)).astype(np.float32)
+    results = []
+    for swapped in (True, False):
+        x = mg.tensor(values, requires_grad=True)
+        relu, pool = nn.ReLU(), nn.MaxPool2d(2, padding=padding)
+        y = nn.Sequential(relu, pool)(x) if swapped else pool(relu(x))
+        y.backward(mg.tensor(g))
+        results.append((y.detach().numpy(), x.grad.numpy()))
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_modules_with_hooks_keep_their_order():
+    seen = []
+    relu = nn.ReLU()
+    relu.register_forward_hook(lambda module, args, output: seen.append(output.shape))
+    nn.Sequential(relu, nn.MaxPool2d(2))(mg.tensor(IMAGES))
+    assert seen == [IMAGES.shape]

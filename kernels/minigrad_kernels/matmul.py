@@ -67,8 +67,13 @@ SMALL = 1 << 13
 """Multiply-adds up to which NumPy is done before a compiled kernel has looked at its arguments."""
 
 
+OUTER = 1 << 9
+"""The same for the product of a column and a row, which NumPy leaves to slower loops."""
+
+
 def _large(a: Array, b: Array, **_: Any) -> bool:
-    return a.size * b.shape[-1] > SMALL
+    work = a.size * b.shape[-1]
+    return work > SMALL or (work > OUTER and b.shape[0] == 1 and b.ndim == 2)
 
 
 @matmul.on("numba", accepts=_accepts, worth=_large)
