@@ -136,6 +136,16 @@ def test_an_implementation_that_is_wrong_is_not_timed(
     assert "not timed: sgd_step, 5000: result 0 of numba:wrong differs" in capsys.readouterr().out
 
 
+def test_work_in_place_on_one_array(monkeypatch):
+    g = np.ones(5000, np.float32)
+    work = Workload("scale", "5000", arguments(g, factor=0.5, out=g))
+    monkeypatch.setattr(kernels, "workloads", lambda draw: [work])
+    (case,) = kernels.cases([], True)
+    for contender in case.contenders:
+        assert (contender.run() == 0.5).all()
+    assert (g == 1).all()
+
+
 def test_work_in_place_starts_from_the_same_numbers_again(in_place):
     before = in_place.call.args[0].copy()
     contender = kernels._contender(in_place, kernels.KERNELS["sgd_step"].implementations[-1])

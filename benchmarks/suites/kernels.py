@@ -58,8 +58,10 @@ def _contender(work: Workload, i: Implementation) -> Contender:
     reset = _nothing
     if "out" in options:  # the kernel works in place: on a copy, for others need the numbers too
         args = tuple(a.copy() for a in work.call.args)
-        place = [next(k for k, a in enumerate(work.call.args) if a is o) for o in options["out"]]
-        options["out"] = tuple(args[k] for k in place)
+        copies = {id(a): copy for a, copy in zip(work.call.args, args, strict=True)}
+        out = options["out"]
+        several = isinstance(out, tuple)
+        options["out"] = tuple(copies[id(o)] for o in out) if several else copies[id(out)]
 
         def reset() -> None:
             for mine, original in zip(args, work.call.args, strict=True):

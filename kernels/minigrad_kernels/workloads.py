@@ -211,6 +211,7 @@ def _rows(draw: Random) -> Drawn:
     call = arguments(g, x, weight, mean, variance, eps=1e-5)
     yield "layer_norm_input_gradient", "512x768", call
     yield "layer_norm_weight_gradient", "512x768", arguments(g, x, mean, variance, eps=1e-5)
+    yield "layer_norm_gradients", "512x768", call
 
 
 def _images(draw: Random) -> Drawn:
@@ -223,6 +224,8 @@ def _images(draw: Random) -> Drawn:
     call = arguments(g, x, weight, mean, variance, eps=1e-5)
     yield "batch_norm_input_gradient", words, call
     yield "batch_norm_weight_gradient", words, arguments(g, x, mean, variance, eps=1e-5)
+    yield "batch_norm_gradients", words, call
+    yield "sums", f"{words} to 64", arguments(x, axes=(0, 2, 3), keepdims=False)
 
     options: dict[str, Any] = {"kernel_size": (2, 2), "stride": (2, 2), "padding": (0, 0)}
     half = channels_last(draw.normal, (32, 64, 28, 28))
