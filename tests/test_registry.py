@@ -120,6 +120,18 @@ def test_explain(double: Kernel) -> None:
         assert "was not asked for" in double.explain(np.ones(4))
 
 
+def test_explain_names_the_implementation_and_each_only_once(double: Kernel) -> None:
+    @double.on("numba", "other")
+    def _() -> Any:
+        return lambda x, out=None: 2 * x
+
+    with use("numba:other", "numba"):
+        text = double.explain(np.ones(4))
+    assert text.splitlines()[0] == "doubled: numba:other"
+    assert text.count("numba:other:") == 1
+    assert "numba: would do" in text
+
+
 def test_registering_refuses(double: Kernel) -> None:
     with pytest.raises(ValueError, match="no backend 'fast'"):
         double.on("fast")

@@ -195,9 +195,10 @@ class Kernel:
         ]
         if forced is None:
             return [i for i in usable if BACKENDS[i.backend].automatic]
-        return [
+        wanted = [
             i for wish in forced for i in usable if wish in (i.backend, f"{i.backend}:{i.name}")
         ]
+        return list(dict.fromkeys(wanted))  # a backend may be named beside one of its own
 
     def reasons(self, *args: Any, **options: Any) -> list[tuple[Implementation, str]]:
         """Every implementation, and "runs" or why it does not for these arguments."""
@@ -229,7 +230,7 @@ class Kernel:
         """Which implementation runs for these arguments, and why the others do not."""
         reasons = self.reasons(*args, **options)
         lines = [f"  {i.label}: {why}" for i, why in reasons]
-        chosen = next(i.backend for i, why in reasons if why == "runs")
+        chosen = next(i.label for i, why in reasons if why == "runs")
         return "\n".join([f"{self.name}: {chosen}", *lines])
 
     def __repr__(self) -> str:
