@@ -211,7 +211,7 @@ def summary() -> list[tuple[str, str]]:
         ("blas", about["blas"]),
     ]
     if pools:
-        lines.append(("libraries'", ", ".join(pools) + " threads"))
+        lines.append(("other pools", ", ".join(pools) + " threads"))
     lines += pool()
     if BACKENDS["cuda"].available:
         lines.append(("gpu", gpu()))

@@ -47,6 +47,16 @@ def test_a_kernel_without_numba_and_one_that_refuses(monkeypatch):
         assert (choice.runs, choice.why) == ("reference", words)
 
 
+def test_info_for_a_reader_that_stops_early():
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    command = [sys.executable, "-m", "minigrad", "info"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, env=environment) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
 def test_info_compiles_nothing(tmp_path):
     environment = {
         **os.environ,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from minigrad_kernels import BACKENDS
 
 from .. import data, manual_seed, nn, ops, optim
 from ..tensor import Tensor
@@ -47,6 +50,9 @@ def run(output: Path, epochs: int = 10, quick: bool = False, report: bool = True
     if not verdict.ok:
         print(verdict)
     print(f"\ntraining    {len(images.train)} images of digits, {len(images.test)} to test with")
+    if BACKENDS["numba"].available:
+        print("            kernels are compiled when first used: half a minute or so, only once")
+    sys.stdout.flush()
     trainer = train(images, epochs, quick)
     accuracies = trainer.history.column("accuracy", validation=True)
     chosen, truth, said = predictions(trainer, images)
