@@ -283,6 +283,58 @@ def test_kernels_refuse_shapes_that_do_not_fit(kernel, args, options):
         getattr(kernels, kernel)(*map(np.zeros, args), **geometry, **options)
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize(
+    ("option", "wrong"),
+    [
+        ("stride", (0, 1)),
+        ("stride", (1, -1)),
+        ("dilation", (-1, 1)),
+        ("dilation", (1, 0)),
+        ("groups", 0),
+        ("groups", -1),
+    ],
+)
+def test_kernels_refuse_numbers_less_than_1(option, wrong, dtype):
+    """Compiled kernels would read beyond the image."""
+    x = np.zeros((1, 16, 5, 5), dtype)
+    w = np.zeros((16, 16, 3, 3), dtype)
+    options = {"stride": (1, 1), "padding": ((1, 1), (1, 1)), "dilation": (1, 1), "groups": 1}
+    options[option] = wrong
+    for kernel, args, more in [
+        (kernels.conv2d, (x, w), {}),
+        (kernels.conv2d_input_gradient, (x, w), {"input_size": (5, 5)}),
+        (kernels.conv2d_weight_gradient, (x, x), {"kernel_size": (3, 3)}),
+    ]:
+        with pytest.raises(ValueError, match="groups|less than 1"):
+            kernel(*args, **options, **more)
+
+
+@pytest.mark.parametrize("backend", ["numba", "numba:direct", "numba:winograd"])
+@pytest.mark.parametrize(("channels", "filters", "images"), [(0, 16, 1), (16, 0, 1), (16, 16, 0)])
+def test_no_channels_filters_or_images(channels, filters, images, backend):
+    x, g = (np.ones((images, n, 5, 5), "f4") for n in (channels, filters))
+    w = np.ones((filters, channels, 3, 3), "f4")
+    options = {"stride": (1, 1), "padding": ((1, 1), (1, 1)), "dilation": (1, 1), "groups": 1}
+    with kernels.use(backend):
+        y = kernels.conv2d(x, w, np.full(filters, 2, "f4"), **options)
+        gx = kernels.conv2d_input_gradient(g, w, input_size=(5, 5), **options)
+        gw = kernels.conv2d_weight_gradient(x, g, kernel_size=(3, 3), **options)
+    assert y.shape == g.shape and (y == 2).all()
+    assert gx.shape == x.shape and not gx.any()
+    assert gw.shape == w.shape and not gw.any()
+
+
+def test_padding_may_be_lists(rng):
+    x, w = (rng.normal(size=shape).astype("f4") for shape in ((1, 16, 5, 5), (16, 16, 3, 3)))
+    options = {"stride": (1, 1), "dilation": (1, 1), "groups": 1}
+    as_lists, as_tuples = (
+        kernels.conv2d(x, w, padding=padding, **options)
+        for padding in ([[1, 1], [1, 0]], ((1, 1), (1, 0)))
+    )
+    np.testing.assert_array_equal(as_lists, as_tuples)
+
+
 def test_kernels_refuse_an_out_of_another_shape():
     options = {"stride": (1, 1), "padding": ((0, 0), (0, 0)), "dilation": (1, 1), "groups": 1}
     with pytest.raises(ValueError, match="out has shape"):

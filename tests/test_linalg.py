@@ -6,6 +6,7 @@ from hypothesis import given, strategies as st
 from hypothesis.extra.numpy import mutually_broadcastable_shapes
 
 import minigrad as mg
+import minigrad_kernels as kernels
 
 
 def draw(seed, shape, dtype="f8"):
@@ -48,6 +49,29 @@ def test_matmul_takes_arrays_and_promotes():
     a, b = np.ones((2, 2)), mg.tensor([[1.0, 2.0], [3.0, 4.0]])
     assert (a @ b).dtype == mg.float64 and isinstance(a @ b, mg.Tensor)
     assert (b @ np.ones((2, 2), "i8")).dtype == mg.float32
+
+
+@pytest.mark.parametrize("backend", ["reference", "numba"])
+@pytest.mark.parametrize(
+    "shapes", [((2, 3, 0), (0, 4)), ((0, 3, 5), (5, 4)), ((3, 0), (0, 0)), ((2, 0, 3), (2, 3, 1))]
+)
+def test_products_of_nothing(shapes, backend):
+    a, b = (np.ones(shape, "f4") for shape in shapes)
+    with kernels.use(backend):
+        product = kernels.matmul(a, b)
+    np.testing.assert_array_equal(product, a @ b)
+
+
+@pytest.mark.parametrize("shapes", [((3, 4), ()), ((), (3, 4)), ((), ()), ((200, 200), ())])
+def test_the_kernel_refuses_numbers(shapes):
+    with pytest.raises(ValueError, match="dimensions"):
+        kernels.matmul(*(np.ones(shape, "f4") for shape in shapes))
+
+
+@pytest.mark.parametrize("weights", [(4,), (2, 5, 4), (5, 3)])
+def test_the_affine_map_refuses_weights_that_do_not_fit(weights):
+    with pytest.raises(ValueError, match="do not fit"):
+        kernels.linear(np.ones((3, 4), "f4"), np.ones(weights, "f4"), None)
 
 
 def test_special_products():

@@ -133,7 +133,7 @@ def check_forward(
     groups: int,
 ) -> Pair:
     """Refuse shapes that do not fit; returns rows and columns of the result."""
-    if x.shape[1] != w.shape[1] * groups or len(w) % groups:
+    if groups < 1 or x.shape[1] != w.shape[1] * groups or len(w) % groups:
         raise ValueError(f"conv2d: x {x.shape} does not fit w {w.shape} in {groups} groups")
     if bias is not None and bias.shape != (len(w),):
         raise ValueError(f"conv2d: bias {bias.shape} does not fit w {w.shape}")
@@ -151,7 +151,7 @@ def check_input_gradient(
 ) -> Pair:
     """Refuse shapes that do not fit; returns rows and columns of g."""
     outputs = _output_size(input_size, w.shape[2:], stride, padding, dilation)
-    if g.shape[1:] != (len(w), *outputs) or len(w) % groups:
+    if groups < 1 or g.shape[1:] != (len(w), *outputs) or len(w) % groups:
         raise ValueError(
             f"conv2d_input_gradient: g {g.shape} does not fit w {w.shape} in {groups} groups and "
             f"images of {input_size}"
@@ -170,7 +170,8 @@ def check_weight_gradient(
 ) -> Pair:
     """Refuse shapes that do not fit; returns rows and columns of g."""
     outputs = _output_size(x.shape[2:], kernel_size, stride, padding, dilation)
-    if (len(g), *g.shape[2:]) != (len(x), *outputs) or x.shape[1] % groups or g.shape[1] % groups:
+    fits = groups > 0 and not (x.shape[1] % groups or g.shape[1] % groups)
+    if not fits or (len(g), *g.shape[2:]) != (len(x), *outputs):
         raise ValueError(
             f"conv2d_weight_gradient: g {g.shape} does not fit x {x.shape} in {groups} groups and "
             f"kernels of {kernel_size}"
@@ -281,7 +282,7 @@ def conv2d_input_gradient(
     parts = _grouped(channels_first(gx), groups)
     before = (padding[0][0], padding[1][0])
     elements = grid(kernel_size, stride, before, dilation, input_size, outputs)
-    bytes_each = math.prod(outputs) * matrices[:, 0].size * dtype.itemsize
+    bytes_each = math.prod(outputs) * groups * matrices.shape[2] * dtype.itemsize
     for block in blocks(len(g), bytes_each, xp):
         n = block.stop - block.start
         rows = _grouped(g[block], groups)
@@ -330,6 +331,8 @@ def conv2d_weight_gradient(
 
 
 def _direct(x: Array, w: Array, bias: Array | None = None, **_: Any) -> bool:
+    if not (x.size and w.size):
+        return False
     return plain(x, w) if bias is None else plain(x, w, bias)
 
 
@@ -339,7 +342,7 @@ def _three_by_three(kernel_size: Any, options: dict[str, Any]) -> bool:
         tuple(kernel_size) == (3, 3)
         and tuple(options["stride"]) == ones == tuple(options["dilation"])
         and options["groups"] == 1
-        and min(sum(options["padding"], ())) >= 0
+        and min(map(min, options["padding"])) >= 0
     )
 
 
@@ -348,7 +351,7 @@ def _winograd(x: Array, w: Array, bias: Array | None = None, **options: Any) -> 
 
 
 def _winograd_weights(x: Array, g: Array, *, kernel_size: Pair, **options: Any) -> bool:
-    return _three_by_three(kernel_size, options) and plain(x, g)
+    return _three_by_three(kernel_size, options) and _direct(x, g)
 
 
 WINOGRAD_CHANNELS = 16
@@ -378,7 +381,7 @@ def _depthwise_forward(
 
 
 def _depthwise_gradient(x: Array, g: Array, *, groups: int, **_: Any) -> bool:
-    return _depthwise(x, g.shape[1], groups) and plain(x, g)
+    return _depthwise(x, g.shape[1], groups) and _direct(x, g)
 
 
 def _grouped_filters(*_: Array, groups: int, **__: Any) -> bool:

@@ -60,7 +60,7 @@ def matmul(a: Array, b: Array, *, out: Array | None = None) -> Array:
 
 
 def _accepts(a: Array, b: Array, **_: Any) -> bool:
-    return a.ndim > 0 and b.ndim > 0 and plain(a, b)
+    return a.ndim > 0 and b.ndim > 0 and a.size > 0 and b.size > 0 and plain(a, b)
 
 
 SMALL = 1 << 13
@@ -72,6 +72,8 @@ OUTER = 1 << 9
 
 
 def _large(a: Array, b: Array, **_: Any) -> bool:
+    if not b.ndim:
+        return False
     work = a.size * b.shape[-1]
     return work > SMALL or (work > OUTER and b.shape[0] == 1 and b.ndim == 2)
 

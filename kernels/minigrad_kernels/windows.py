@@ -20,8 +20,13 @@ def output_length(size: int, kernel: int, stride: int, padding: Pair, dilation: 
     """How many windows fit along one dimension of `size` elements.
 
     Raises:
-        ValueError: if not even one fits.
+        ValueError: if not even one fits, or a number is less than 1.
     """
+    if kernel < 1 or stride < 1 or dilation < 1:
+        raise ValueError(
+            f"a window of {kernel} elements, {dilation} apart, in steps of {stride}: none of these "
+            "may be less than 1"
+        )
     extent = dilation * (kernel - 1) + 1
     padded = size + padding[0] + padding[1]
     if extent > padded:

@@ -16,7 +16,7 @@ def linear(x: Array, w: Array, b: Array | None, *, out: Array | None = None) -> 
     Raises:
         ValueError: if shapes do not fit.
     """
-    if x.shape[-1] != w.shape[1] or (b is not None and b.shape != w.shape[:1]):
+    if x.shape[-1:] != w.shape[1:] or (b is not None and b.shape != w.shape[:1]):
         raise ValueError(
             f"linear: x {x.shape}, w {w.shape} and b {None if b is None else b.shape} do not fit"
         )
