@@ -30,7 +30,7 @@ def run(
 
     Returns:
         1 if results of some case differed from ours, which is then not timed, or some figure is
-        beyond what this machine can do; else 0.
+        beyond what this machine can do, or there is no such case; else 0.
     """
     load = _load()
     if load > 0.25 * this_machine.cores():
@@ -52,6 +52,9 @@ def run(
                 differing.append(str(error))
         print(getattr(suite, "table", table)(found), flush=True)
         results += found
+    if only and not (results or differing):
+        print(f"no case's name contains {only!r}")
+        return 1
     ceilings = roofline.measured()
     if ceilings is not None:
         print(

@@ -146,6 +146,13 @@ def test_work_in_place_on_one_array(monkeypatch):
     assert (g == 1).all()
 
 
+def test_words_that_no_case_contains(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(kernels, "workloads", lambda draw: [])
+    assert run.run(["kernels"], [], only="rleu", file=tmp_path / "none.json") == 1
+    assert "no case's name contains 'rleu'" in capsys.readouterr().out
+    assert not (tmp_path / "none.json").exists()
+
+
 def test_work_in_place_starts_from_the_same_numbers_again(in_place):
     before = in_place.call.args[0].copy()
     contender = kernels._contender(in_place, kernels.KERNELS["sgd_step"].implementations[-1])
