@@ -158,7 +158,8 @@ def conv2d(
 
     Returns:
         (N, O, h, w), or (O, h, w), with h = floor((H + padding - d * (kh - 1) - 1) / s) + 1. In
-        memory the channels come last.
+        memory the channels come last. With 3×3 filters of many channels the compiled kernels use
+        Winograd's method, which rounds more: docs/kernels.md says by how much.
 
     Raises:
         ValueError: if the shapes do not fit or an option is out of its range.
