@@ -24,7 +24,7 @@ from ..conv import (
 )
 from ..memory import empty
 from ..windows import Padding, Pair, channels_first, channels_last
-from .compiled import CHUNK, compiled
+from .compiled import compiled
 from .matmul import NO_BIAS, product
 from .tile import ADD, FIRST, PANEL_BYTES, ROWS, START, ZERO, multiply, transpose
 from .vector import clear, copy, lanes, multiples
@@ -66,7 +66,7 @@ def pixels(x: Array) -> Array:
         x = np.ascontiguousarray(x)
     y = empty(last.shape, x.dtype)
     images, channels, height, width = x.shape
-    run = _channels_last.serial if x.size <= CHUNK else _channels_last.parallel
+    run = _channels_last.suited(x.size)
     run(x.reshape(-1), y.reshape(-1), images, channels, height * width, 256)
     return y
 
@@ -108,7 +108,7 @@ def padded(x: Array, above: int, beside: int, rows: int, columns: int) -> Array:
     if (above, beside, rows, columns) == (0, 0, height, width):
         return last
     y = empty((images, rows, columns, channels), x.dtype)
-    run = _pad.serial if y.size <= CHUNK else _pad.parallel
+    run = _pad.suited(y.size)
     run(
         last.reshape(-1), y.reshape(-1), images, height, width, channels,
         above, beside, rows, columns,

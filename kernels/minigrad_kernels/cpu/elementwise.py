@@ -8,7 +8,7 @@ import numpy as np
 
 from ..arrays import Array, deliver
 from ..layout import dense, empty_like, flat, like
-from .compiled import CHUNK, Compiled
+from .compiled import Compiled
 
 
 def elementwise(
@@ -24,7 +24,7 @@ def elementwise(
     y = out
     if out is None or not writes_straight(out, model, inputs):
         y = empty_like(model)
-    run = function.serial if model.size <= CHUNK else function.parallel
+    run = function.suited(model.size)
     run(*arrays, *options, flat(y))
     return y if y is out else deliver(y, out)
 

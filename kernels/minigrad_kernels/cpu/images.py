@@ -12,7 +12,7 @@ import numpy as np
 
 from ..arrays import Array
 from ..memory import empty
-from .compiled import CHUNK, Compiled
+from .compiled import Compiled
 
 
 def is_channels_last(x: Array) -> bool:
@@ -44,7 +44,7 @@ def new_images(shape: tuple[int, ...], dtype: Any, last: bool) -> tuple[Array, A
 
 def threads_for(function: Compiled, size: int) -> Callable[..., Any]:
     """The function on all threads, or on the calling one alone where there is little to do."""
-    return function.serial if size <= CHUNK else function.parallel
+    return function.suited(size)
 
 
 def check_out(out: Any, *shapes: tuple[int, ...]) -> None:

@@ -12,7 +12,7 @@ from numba import prange
 from ..arrays import Array, deliver, deliver_all
 from ..layout import dense, flat, like
 from ..memory import empty
-from .compiled import CHUNK, chunks, compiled, span
+from .compiled import CHUNK, EXPENSIVE, chunks, compiled, span
 from .elementwise import elementwise, writes_straight
 from .math import exp_of_negative, log, log1p
 from .softmax import any_order, exponentials, group, groups, largest
@@ -76,7 +76,7 @@ def cross_entropy(
     """
     _refuse_out(out, target.shape)
     results = np.empty((3, target.size), x.dtype)
-    run = _cross_entropy.serial if x.size <= CHUNK else _cross_entropy.parallel
+    run = _cross_entropy.suited(EXPENSIVE * x.size)
     if not run(_rows(x), _column(target), _column(scale), *results):
         _refuse_classes(target, x.shape[-1])
     losses, top, total = results.reshape(3, *target.shape)
@@ -139,7 +139,7 @@ def cross_entropy_gradient(
     if out is None or not writes_straight(out, rows.reshape(x.shape), given):
         y = empty(x.shape, x.dtype)
     columns = [_column(a) for a in (target, scale, top, total)]
-    run = _cross_entropy_gradient.serial if x.size <= CHUNK else _cross_entropy_gradient.parallel
+    run = _cross_entropy_gradient.suited(EXPENSIVE * x.size)
     if not run(_column(g), rows, *columns, y.reshape(rows.shape)):
         _refuse_classes(target, x.shape[-1])
     return y if y is out else deliver(y, out)
@@ -181,7 +181,7 @@ def mse_loss(x: Array, t: Array, *, reduction: str, out: Array | None = None) ->
         return elementwise(_squared_differences, out, x, t)
     model = dense(x)
     totals = np.empty(-(-x.size // CHUNK))  # float64: the sums of the chunks are added exactly
-    run = _sum_of_squares.serial if x.size <= CHUNK else _sum_of_squares.parallel
+    run = _sum_of_squares.suited(EXPENSIVE * x.size)
     run(flat(model), flat(like(t, model)), totals)
     total = totals.sum()
     if reduction == "mean":

@@ -17,15 +17,15 @@ from numba import prange
 from ..arrays import Array, deliver
 from ..layout import REALS
 from ..memory import empty
-from .compiled import CHUNK, compiled
+from .compiled import compiled
 from .tile import ADD, PANEL_BYTES, ROWS, START, ZERO, multiply, transpose
 from .vector import clear, copy, multiples
 
 DEPTH = 256
 """Terms of the sum in a block: with a panel, 64 KiB, which stay in the L2 cache."""
 
-SMALL = 1 << 17
-"""Multiply-adds up to which one thread does it: 1 to 2 µs of work."""
+SMALL = 1 << 19
+"""Multiply-adds that the calling thread does alone: some 10 µs of work, as in `compiled.ALONE`."""
 
 FEW_ROWS = 4
 """Rows up to which a product with a transposed matrix is so many dot products: tiles would mostly
@@ -175,7 +175,7 @@ def _by_rows(x: Array) -> Array:
     if not x.flags.f_contiguous:
         return np.ascontiguousarray(x)
     y = empty(x.shape, x.dtype)
-    run = _transposed.serial if x.size <= CHUNK else _transposed.parallel
+    run = _transposed.suited(x.size)
     run(x.T.reshape(-1), y.reshape(-1), x.shape[1], x.shape[0])
     return y
 
@@ -240,7 +240,7 @@ def _block(rows: int, columns: int, work: int) -> int:
         return -(-rows // ROWS) * ROWS
     blocks = max(1, -(-8 // panels))
     block = -(-rows // blocks)
-    return min(max(96, -(-block // ROWS) * ROWS), 480)
+    return min(max(36, -(-block // ROWS) * ROWS), 480)
 
 
 def matmul(a: Array, b: Array, *, out: Array | None = None) -> Array:

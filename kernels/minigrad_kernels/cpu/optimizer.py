@@ -180,7 +180,7 @@ def _update(
         for y, x in zip(new, old, strict=True):
             np.copyto(y, x)
     arrays = [flat(x) for x in (new[0], g, *new[1:])]
-    run = function.serial if model.size <= CHUNK else function.parallel
+    run = function.suited(model.size)
     run(*arrays, *rates)
     if in_place:
         return old
@@ -224,7 +224,7 @@ def norms(x: Array, spans: np.ndarray, *, out: Array | None = None) -> Array:
     tasks = -(-(ends - begins) // CHUNK)
     stops = np.cumsum(tasks)
     partial = np.empty(int(stops[-1]) if stops.size else 0)
-    run = _norms.serial if x.size <= CHUNK else _norms.parallel
+    run = _norms.suited(x.size)
     run(np.ascontiguousarray(x), begins, ends, stops - tasks, partial)
     sums = np.zeros(len(begins))
     np.add.at(sums, np.repeat(np.arange(len(begins)), tasks), partial)  # one after the other

@@ -93,7 +93,7 @@ def _over_inner(x: Array, rows: int, length: int) -> Array:
         return x
     chunks = max(1, -(-length // CHUNK))
     partial = empty(rows * chunks, x.dtype)
-    run = _row_totals.serial if x.size <= CHUNK else _row_totals.parallel
+    run = _row_totals.suited(x.size)
     run(x, partial, rows, length, CHUNK, chunks)
     return _over_inner(partial, rows, chunks) if chunks > 1 else partial
 
@@ -104,6 +104,6 @@ def _over_outer(x: Array, rows: int, width: int) -> Array:
         return x
     parts = max(1, min(16, rows // ROWS, x.size // CHUNK))
     y = empty((parts, width), x.dtype).reshape(-1)
-    run = _column_totals.serial if x.size <= CHUNK else _column_totals.parallel
+    run = _column_totals.suited(x.size)
     run(x, y, rows, width, parts)
     return _over_outer(y, parts, width)

@@ -17,7 +17,7 @@ from numba import prange
 from ..arrays import Array, deliver
 from ..layout import dense, empty_like, like
 from ..memory import empty
-from .compiled import CHUNK, Compiled, compiled
+from .compiled import CHUNK, EXPENSIVE, Compiled, compiled
 from .elementwise import writes_straight
 from .math import exp, exp_of_negative, log, maximum
 
@@ -45,7 +45,7 @@ def along(rows: Compiled, columns: Compiled, out: Array | None, axis: int, *inpu
     x = inputs[0]
     if out is None and x.size and axis in (-1, x.ndim - 1) and _contiguous(inputs):
         y = empty(x.shape, x.dtype)
-        run = rows.serial if y.size <= CHUNK else rows.parallel
+        run = rows.suited(EXPENSIVE * y.size)
         run(*[a.reshape(-1, x.shape[-1]) for a in (*inputs, y)])
         return y
     model = dense(x)
@@ -57,7 +57,7 @@ def along(rows: Compiled, columns: Compiled, out: Array | None, axis: int, *inpu
         function = columns
         if views[0].shape[2] == 1:
             function, views = rows, [x[:, :, 0] for x in views]
-        run = function.serial if y.size <= CHUNK else function.parallel
+        run = function.suited(EXPENSIVE * y.size)
         run(*views)
     return y if y is out else deliver(y, out)
 
