@@ -59,8 +59,8 @@ def _integers(index: Array) -> bool:
 
 @embedding.on(
     "numba",
-    accepts=lambda index, table, **_: plain(table) and _integers(index),
-    worth=lambda index, table, **_: index.size * table.shape[1] > SMALL,
+    accepts=lambda index, table, **_: table.ndim == 2 and plain(table) and _integers(index),
+    worth=lambda index, table, **_: table.ndim == 2 and index.size * table.shape[1] > SMALL,
 )
 def _embedding_numba() -> Any:
     from .cpu.embedding import embedding
@@ -101,7 +101,7 @@ def embedding_gradient(
 
 @embedding_gradient.on(
     "numba",
-    accepts=lambda g, index, **_: plain(g) and _integers(index),
+    accepts=lambda g, index, **_: g.shape[:-1] == index.shape and plain(g) and _integers(index),
     worth=lambda g, index, *, rows, **_: max(g.size, rows * g.shape[-1]) > SMALL,
 )
 def _embedding_gradient_numba() -> Any:

@@ -101,14 +101,24 @@ def _picked(xp: Any, x: Array, target: Array) -> Array:
 
 
 def _scores_fit(x: Array, target: Array, scale: Array, **_: object) -> bool:
-    """Whether compiled kernels take these arrays of one real type and class numbers."""
-    return x.size > 0 and target.dtype == np.int64 and target.flags.aligned and plain(x, scale)
+    """Whether compiled kernels, which trust shapes, take these arrays of one real type and class
+    numbers."""
+    return (
+        x.size > 0
+        and x.shape[:-1] == target.shape == scale.shape
+        and x.ndim > 0
+        and target.dtype == np.int64
+        and target.flags.aligned
+        and plain(x, scale)
+    )
 
 
 def _scores_gradient_fit(
     g: Array, x: Array, target: Array, scale: Array, *stats: Array, **_: object
 ) -> bool:
     """The same for the gradient, `g` and what `cross_entropy` returned."""
+    if (g.ndim and g.shape != target.shape) or any(a.shape != target.shape for a in stats):
+        return False
     return _scores_fit(x, target, scale) and plain(x, g, *stats)
 
 

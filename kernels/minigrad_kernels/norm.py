@@ -61,8 +61,38 @@ def _input_gradient(
     return dx
 
 
-def _normalizable(x: Array, *others: Array | None, **_: object) -> bool:
+# Compiled kernels trust shapes: whatever does not fit goes to the definitions, which refuse it.
+
+
+def _plain(x: Array, *others: Array | None) -> bool:
     return x.size > 0 and plain(x, *(a for a in others if a is not None))
+
+
+def _channels_fit(x: Array, *vectors: Array | None, **_: object) -> bool:
+    shape = x.shape[1:2]
+    return (
+        x.ndim > 1 and all(v is None or v.shape == shape for v in vectors) and _plain(x, *vectors)
+    )
+
+
+def _channel_gradients_fit(g: Array, x: Array, *vectors: Array | None, **_: object) -> bool:
+    return g.shape == x.shape and g.dtype is x.dtype and plain(g) and _channels_fit(x, *vectors)
+
+
+def _rows_fit(x: Array, *vectors: Array | None, **_: object) -> bool:
+    shape = x.shape[-1:]
+    return (
+        x.ndim > 0 and all(v is None or v.shape == shape for v in vectors) and _plain(x, *vectors)
+    )
+
+
+def _row_gradients_fit(g: Array, x: Array, *others: Array | None, **_: object) -> bool:
+    *weight, mean, var = others
+    if g.shape != x.shape or mean is None or var is None:
+        return False
+    return (
+        mean.shape == var.shape == x.shape[:-1] and _rows_fit(x, *weight) and plain(x, g, mean, var)
+    )
 
 
 # Batch norm: x is (N, C, ...); weight, bias, mean and variance are (C,)
@@ -115,7 +145,7 @@ def batch_norm(
     return deliver_all((y.astype(x.dtype, copy=False), mean.reshape(-1), var.reshape(-1)), out)
 
 
-@batch_norm.on("numba", accepts=_normalizable, worth=large)
+@batch_norm.on("numba", accepts=_channels_fit, worth=large)
 def _batch_norm_numba() -> Any:
     from .cpu.norm import batch_norm
 
@@ -161,7 +191,7 @@ def batch_norm_input_gradient(
     return deliver(dx.astype(x.dtype, copy=False), out)
 
 
-@batch_norm_input_gradient.on("numba", accepts=_normalizable, worth=large)
+@batch_norm_input_gradient.on("numba", accepts=_channel_gradients_fit, worth=large)
 def _batch_norm_input_gradient_numba() -> Any:
     from .cpu.norm import batch_norm_input_gradient
 
@@ -197,7 +227,7 @@ def batch_norm_weight_gradient(
     return deliver(dw.astype(x.dtype, copy=False), out)
 
 
-@batch_norm_weight_gradient.on("numba", accepts=_normalizable, worth=large)
+@batch_norm_weight_gradient.on("numba", accepts=_channel_gradients_fit, worth=large)
 def _batch_norm_weight_gradient_numba() -> Any:
     from .cpu.norm import batch_norm_weight_gradient
 
@@ -222,7 +252,7 @@ def batch_norm_gradients(
     return deliver_all((dx, dw, db), out)
 
 
-@batch_norm_gradients.on("numba", accepts=_normalizable, worth=large)
+@batch_norm_gradients.on("numba", accepts=_channel_gradients_fit, worth=large)
 def _batch_norm_gradients_numba() -> Any:
     from .cpu.norm import batch_norm_gradients
 
@@ -266,7 +296,7 @@ def layer_norm(
     return deliver_all((y.astype(x.dtype, copy=False), mean[..., 0], var[..., 0]), out)
 
 
-@layer_norm.on("numba", accepts=_normalizable, worth=large)
+@layer_norm.on("numba", accepts=_rows_fit, worth=large)
 def _layer_norm_numba() -> Any:
     from .cpu.layer_norm import layer_norm
 
@@ -300,7 +330,7 @@ def layer_norm_input_gradient(
     return deliver(dx.astype(x.dtype, copy=False), out)
 
 
-@layer_norm_input_gradient.on("numba", accepts=_normalizable, worth=large)
+@layer_norm_input_gradient.on("numba", accepts=_row_gradients_fit, worth=large)
 def _layer_norm_input_gradient_numba() -> Any:
     from .cpu.layer_norm import layer_norm_input_gradient
 
@@ -326,7 +356,7 @@ def layer_norm_weight_gradient(
     return deliver(dw.astype(x.dtype, copy=False), out)
 
 
-@layer_norm_weight_gradient.on("numba", accepts=_normalizable, worth=large)
+@layer_norm_weight_gradient.on("numba", accepts=_row_gradients_fit, worth=large)
 def _layer_norm_weight_gradient_numba() -> Any:
     from .cpu.layer_norm import layer_norm_weight_gradient
 
@@ -351,7 +381,7 @@ def layer_norm_gradients(
     return deliver_all((dx, dw, db), out)
 
 
-@layer_norm_gradients.on("numba", accepts=_normalizable, worth=large)
+@layer_norm_gradients.on("numba", accepts=_row_gradients_fit, worth=large)
 def _layer_norm_gradients_numba() -> Any:
     from .cpu.layer_norm import layer_norm_gradients
 

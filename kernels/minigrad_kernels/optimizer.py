@@ -267,7 +267,12 @@ def norms(x: Array, spans: np.ndarray, *, out: Array | None = None) -> Array:
     return deliver(xp.sqrt(xp.stack(sums)).astype(x.dtype), out)
 
 
-@norms.on("numba", accepts=lambda x, spans, **_: plain(x))
+@norms.on(
+    "numba",
+    accepts=lambda x, spans, **_: (
+        plain(x) and x.ndim == 1 and spans.ndim == 2 and spans.size > 0 and spans.dtype == np.intp
+    ),
+)
 def _norms_numba() -> Any:
     from .cpu.optimizer import norms
 

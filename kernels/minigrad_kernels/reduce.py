@@ -56,7 +56,7 @@ def _long(x: Array, **_: Any) -> bool:
 
 def _accepts(x: Array, *, axes: tuple[int, ...], **_: Any) -> bool:
     """Whether, in memory's order, the axes that stay lie between those that go."""
-    if not (plain(x) and axes):
+    if not (plain(x) and axes and min(axes) >= 0 and max(axes) < x.ndim):
         return False
     order = memory_order(x)
     if not x.transpose(order).flags.c_contiguous:

@@ -95,8 +95,12 @@ def worth_compiled(x: Array, *_: Array, **__: object) -> bool:
     return x.size > SMALL_SOFTMAX
 
 
+def _has_axis(x: Array, *others: Array, axis: int, **_: object) -> bool:
+    return -x.ndim <= axis < x.ndim and elementwise(x, *others)
+
+
 def _on_numba(k: Kernel) -> None:
-    @k.on("numba", accepts=elementwise, worth=worth_compiled)
+    @k.on("numba", accepts=_has_axis, worth=worth_compiled)
     def build() -> Any:
         from .cpu import softmax
 

@@ -16,17 +16,21 @@ BLOCK_BYTES = 2**21
 convolutions took 0.6 times as long as in one piece; from 1 to 4 MiB it makes no difference."""
 
 
+def _check_window(kernel: int, stride: int, dilation: int) -> None:
+    if kernel < 1 or stride < 1 or dilation < 1:
+        raise ValueError(
+            f"a window of {kernel} elements, {dilation} apart, in steps of {stride}: none of these "
+            "may be less than 1"
+        )
+
+
 def output_length(size: int, kernel: int, stride: int, padding: Pair, dilation: int) -> int:
     """How many windows fit along one dimension of `size` elements.
 
     Raises:
         ValueError: if not even one fits, or a number is less than 1.
     """
-    if kernel < 1 or stride < 1 or dilation < 1:
-        raise ValueError(
-            f"a window of {kernel} elements, {dilation} apart, in steps of {stride}: none of these "
-            "may be less than 1"
-        )
+    _check_window(kernel, stride, dilation)
     extent = dilation * (kernel - 1) + 1
     padded = size + padding[0] + padding[1]
     if extent > padded:
@@ -45,8 +49,9 @@ def pooled_length(
     input.
 
     Raises:
-        ValueError: if not even one fits.
+        ValueError: as `output_length`.
     """
+    _check_window(kernel, stride, dilation)
     extent = dilation * (kernel - 1) + 1
     room = size + 2 * padding - extent
     windows = (room + (stride - 1 if ceil_mode else 0)) // stride + 1

@@ -78,7 +78,8 @@ class Sequential(_Numbered):
 
     A ReLU before a MaxPool2d is computed after it: the largest of numbers whose negative ones were
     set to zero is their largest number, or zero. Results and gradients are the same to the last
-    bit, and the ReLU sees a quarter of the numbers. Modules with hooks, or in place, stay in order.
+    bit, but for the sign of a zero in float16, and the ReLU sees a quarter of the numbers. Modules
+    with hooks, or in place, stay in order.
 
     >>> from minigrad import nn
     >>> nn.Sequential(nn.Linear(2, 3), nn.ReLU())
