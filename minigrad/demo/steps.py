@@ -51,7 +51,7 @@ def run(output: Path, epochs: int = 10, quick: bool = False, report: bool = True
         print(verdict)
     print(f"\ntraining    {len(images.train)} images of digits, {len(images.test)} to test with")
     if BACKENDS["numba"].available:
-        print("            kernels are compiled when first used: half a minute or so, only once")
+        print("            kernels are compiled when first used: up to a minute, only once")
     sys.stdout.flush()
     trainer = train(images, epochs, quick)
     accuracies = trainer.history.column("accuracy", validation=True)
