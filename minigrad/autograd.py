@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -15,6 +16,20 @@ from . import dtypes, flat, graph
 from .graph import OUTPUT, Leaf, Node
 from .memory import changed, check_unchanged
 from .tensor import Tensor, as_tensor, together, wrap
+
+
+def _count(x: Any) -> int:
+    return sys.getrefcount(x)
+
+
+def _count_passed() -> int:
+    x = object()
+    return _count(x)
+
+
+_PASSED = _count_passed()
+"""References to an object that only the caller's variable holds, as the function it is passed to
+counts them."""
 
 
 class _ArrayValues:
@@ -39,7 +54,10 @@ class _ArrayValues:
         """An array that nobody else holds: rules may pass on what they got, or a view of it."""
         if c is g:
             return c.copy()
-        return c if owns(c) else flat.unshared(c, part)
+        if not owns(c):
+            return flat.unshared(c, part)
+        known = _PASSED + (part is not None and c is part.grad)
+        return c.copy() if sys.getrefcount(c) > known else c  # a rule may return what it kept
 
     @staticmethod
     def offer(part: Any) -> None:
@@ -78,7 +96,8 @@ class _TensorValues:
 
     @staticmethod
     def own(c: Tensor, g: Tensor, _: None) -> Tensor:
-        return wrap(c.data.copy(), c.node) if c is g or not owns(c.data) else c
+        shared = c is g or sys.getrefcount(c) > _PASSED or not owns(c.data)
+        return wrap(c.data.copy(), c.node) if shared else c
 
     @staticmethod
     def load(kept: tuple[Any, ...], node: Node) -> list[Any]:

@@ -724,3 +724,24 @@ def test_the_gradient_of_channels_last_images_is_not_copied():
     gradient = images.grad.data
     assert gradient.strides == x.strides
     assert memory.owns(gradient.base)
+
+
+@pytest.mark.parametrize("optimized", [False, True])
+def test_a_gradient_that_a_rule_also_holds_is_copied(optimized):
+    """Adding the next one to it would change a constant, or what the rule kept."""
+    factors = mg.full((300, 301), 2.0)
+
+    def dotted(x, rule, kept):
+        return mg.record(dotted, np.asarray((x.data * factors.data).sum()), (x, rule, kept))
+
+    for rule, kept in [(lambda g: factors.data, None), (lambda g, kept: kept, factors)]:
+        p = mg.ones(300, 301, requires_grad=True)
+        if optimized:
+            mg.optim.SGD([p], lr=0.1)
+        for _ in range(2):
+            dotted(p, rule, kept).backward()
+        assert (p.grad.data == 4).all() and (factors.data == 2).all()
+    p = mg.ones(300, 301, requires_grad=True)
+    dotted(p, rule, kept).backward(create_graph=True)
+    p.grad.data += 1
+    assert (factors.data == 2).all()

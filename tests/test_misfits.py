@@ -1,5 +1,6 @@
-"""Kernels given arrays whose shapes do not fit: compiled code checks no index, so somebody must."""
+"""Kernels given arrays from elsewhere, or whose shapes do not fit: compiled code checks no index, so somebody must."""
 
+import pickle
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from minigrad_kernels import use
+from minigrad_kernels.layout import plain
 from minigrad_kernels.registry import KERNELS, Kernel
 
 COMPILED = [k for k in KERNELS.values() if any(i.backend == "numba" for i in k.implementations)]
@@ -55,3 +57,13 @@ def test_what_does_not_fit_is_refused_or_computed_as_defined(k):
             if a is not None:
                 assert np.shape(a) == np.shape(b), shapes
                 np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4, err_msg=str(shapes))
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_arrays_from_pickles_are_computed_as_any_others(dtype):
+    """Their types are equal to NumPy's own, but other objects."""
+    x = np.ones((2, 3), dtype)
+    y = pickle.loads(pickle.dumps(x))
+    assert y.dtype is not x.dtype
+    assert plain(y) and plain(x, y) and plain(y, x)
+    assert not plain(y, x.astype("f2")) and not plain(y, x.astype(x.dtype.newbyteorder()))

@@ -357,11 +357,15 @@ def _winograd_weights(x: Array, g: Array, *, kernel_size: Pair, **options: Any) 
 WINOGRAD_CHANNELS = 16
 """Channels and filters from which transforming tiles costs less than the multiplications saved."""
 
+WINOGRAD_TILES = 512
+"""Tiles of 4×4 pixels from which the method is worth the seconds that compiling it takes, once."""
 
-def _many_channels(x: Array, other: Array, *_: Array, **options: Any) -> bool:
-    """Of the image and the filters, or of the image and the gradient."""
+
+def _large_enough(x: Array, other: Array, *_: Array, **options: Any) -> bool:
+    """Of the images and the filters, or of the images and the gradient; and images enough."""
     filters = other.shape[1] if "kernel_size" in options else min(other.shape[:2])
-    return min(x.shape[1], filters) >= WINOGRAD_CHANNELS
+    tiles = len(x) * -(-x.shape[2] // 4) * -(-x.shape[3] // 4)
+    return min(x.shape[1], filters) >= WINOGRAD_CHANNELS and tiles >= WINOGRAD_TILES
 
 
 VECTOR_BYTES = 64
@@ -395,7 +399,7 @@ def _conv2d_direct() -> Any:
     return conv2d
 
 
-@conv2d.on("numba", "winograd", accepts=_winograd, worth=_many_channels)
+@conv2d.on("numba", "winograd", accepts=_winograd, worth=_large_enough)
 def _conv2d_winograd() -> Any:
     from .cpu.winograd import conv2d
 
@@ -409,7 +413,7 @@ def _input_gradient_direct() -> Any:
     return conv2d_input_gradient
 
 
-@conv2d_input_gradient.on("numba", "winograd", accepts=_winograd, worth=_many_channels)
+@conv2d_input_gradient.on("numba", "winograd", accepts=_winograd, worth=_large_enough)
 def _input_gradient_winograd() -> Any:
     from .cpu.winograd import conv2d_input_gradient
 
@@ -423,7 +427,7 @@ def _weight_gradient_direct() -> Any:
     return conv2d_weight_gradient
 
 
-@conv2d_weight_gradient.on("numba", "winograd", accepts=_winograd_weights, worth=_many_channels)
+@conv2d_weight_gradient.on("numba", "winograd", accepts=_winograd_weights, worth=_large_enough)
 def _weight_gradient_winograd() -> Any:
     from .cpu.winograd import conv2d_weight_gradient
 

@@ -76,7 +76,7 @@ def _channels_fit(x: Array, *vectors: Array | None, **_: object) -> bool:
 
 
 def _channel_gradients_fit(g: Array, x: Array, *vectors: Array | None, **_: object) -> bool:
-    return g.shape == x.shape and g.dtype is x.dtype and plain(g) and _channels_fit(x, *vectors)
+    return g.shape == x.shape and plain(g, x) and _channels_fit(x, *vectors)
 
 
 def _rows_fit(x: Array, *vectors: Array | None, **_: object) -> bool:
