@@ -1,4 +1,7 @@
-"""Kernels given arrays from elsewhere, or whose shapes do not fit: compiled code checks no index, so somebody must."""
+"""Kernels given arrays from elsewhere, or whose shapes do not fit.
+
+Compiled code checks no index, so somebody must.
+"""
 
 import pickle
 from collections.abc import Callable, Iterator

@@ -24,7 +24,7 @@ def plain(*arrays: Array) -> bool:
     # NumPy makes one of each, which is quickly seen, but pickles hold their own.
     if dtype is not _FLOAT32 and dtype is not _FLOAT64 and dtype not in REALS:
         return False
-    for x in arrays:  # noqa: SIM110 - a generator takes as long as all the rest
+    for x in arrays:  # a generator takes as long as all the rest
         if (x.dtype is not dtype and x.dtype != dtype) or not x.flags.aligned:
             return False
     return True
