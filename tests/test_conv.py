@@ -346,3 +346,25 @@ def test_kernels_refuse_an_out_of_another_shape():
 def test_results_of_convolutions_keep_channels_together(rng):
     y = ops.conv2d(rng.normal(size=(2, 3, 6, 6)), rng.normal(size=(5, 3, 3, 3)))
     assert y.data.transpose(0, 2, 3, 1).flags.c_contiguous
+
+
+@pytest.mark.parametrize(("backend", "limit"), [("numba:winograd", 2e-5), ("numba:direct", 5e-6)])
+def test_error_of_a_convolution_of_256_channels(rng, backend, limit):
+    """Standard normal numbers in float32; relative to the largest number of the result."""
+    x, w = (rng.normal(size=shape).astype("f4") for shape in ((2, 256, 14, 14), (32, 256, 3, 3)))
+    options = {"stride": (1, 1), "padding": ((1, 1), (1, 1)), "dilation": (1, 1), "groups": 1}
+    with kernels.use(backend):
+        y = kernels.conv2d(x, w, **options)
+    exact = kernels.conv2d.reference(x.astype("f8"), w.astype("f8"), **options)
+    error = np.abs(y - exact).max() / np.abs(exact).max()
+    assert 0 < error <= limit
+
+
+def test_which_method_runs(rng):
+    """Winograd's for large 3×3 convolutions, unless another is asked for."""
+    x, w = (rng.normal(size=shape).astype("f4") for shape in ((32, 16, 16, 16), (16, 16, 3, 3)))
+    options = {"stride": (1, 1), "padding": ((1, 1), (1, 1)), "dilation": (1, 1), "groups": 1}
+    assert kernels.conv2d.explain(x, w, **options).startswith("conv2d: numba:winograd")
+    assert kernels.conv2d.explain(x[:1], w, **options).startswith("conv2d: numba:direct")
+    with kernels.use("numba:direct"):
+        assert kernels.conv2d.explain(x, w, **options).startswith("conv2d: numba:direct")
