@@ -45,7 +45,7 @@ def deliver(result: Array, out: Array | None) -> Array:
     """
     if out is None:
         return result
-    _check(result, out)
+    check_out(out, result.shape)
     array_module(out).copyto(out, result)
     return out
 
@@ -58,18 +58,35 @@ def deliver_all(results: Arrays, out: Arrays | None) -> Arrays:
     """
     if out is None:
         return results
-    if len(out) != len(results):
-        raise ValueError(f"out has {len(out)} arrays, there are {len(results)} results")
-    for result, place in zip(results, out, strict=True):
-        _check(result, place)
+    check_all_out(out, *(result.shape for result in results))
     for result, place in zip(results, out, strict=True):
         array_module(place).copyto(place, result)
     return out
 
 
-def _check(result: Array, out: Array) -> None:
-    """Raise the error that writing `result` into `out` would."""
-    if out.shape != result.shape:
-        raise ValueError(f"out has shape {out.shape}, the result {result.shape}")
+def check_out(out: Array | None, shape: tuple[int, ...]) -> None:
+    """Refuse an array that a result of this shape cannot be written to.
+
+    Raises:
+        ValueError: for another shape, or a read-only array.
+    """
+    if out is None:
+        return
+    if out.shape != shape:
+        raise ValueError(f"out has shape {out.shape}, the result {shape}")
     if not getattr(out.flags, "writeable", True):  # CuPy's arrays always are
         raise ValueError("out is read-only")
+
+
+def check_all_out(out: Any, *shapes: tuple[int, ...]) -> None:
+    """`check_out` for several results.
+
+    Raises:
+        ValueError: if `out` has another number of arrays; as `check_out`.
+    """
+    if out is None:
+        return
+    if len(out) != len(shapes):
+        raise ValueError(f"out has {len(out)} arrays, there are {len(shapes)} results")
+    for place, shape in zip(out, shapes, strict=True):
+        check_out(place, shape)

@@ -368,13 +368,13 @@ def _large_enough(x: Array, other: Array, *_: Array, **options: Any) -> bool:
     return min(x.shape[1], filters) >= WINOGRAD_CHANNELS and tiles >= WINOGRAD_TILES
 
 
-VECTOR_BYTES = 64
-"""Depthwise filters are compiled for whole vectors of channels, of the widest kind there is."""
+WIDEST_VECTOR = 64
+"""Bytes of the widest vectors there are: depthwise filters are compiled for whole ones."""
 
 
 def _depthwise(x: Array, filters: int, groups: int) -> bool:
     """Whether every channel has one filter, and channels make whole vectors."""
-    whole = x.shape[1] * x.dtype.itemsize % VECTOR_BYTES == 0
+    whole = x.shape[1] * x.dtype.itemsize % WIDEST_VECTOR == 0
     return x.shape[1] == groups == filters > 1 and whole
 
 

@@ -97,6 +97,15 @@ def like(x: Array, model: Array) -> Array:
     return copy
 
 
+def contiguous(x: Array) -> Array:
+    """x itself if it is C-contiguous and aligned, or a copy that is."""
+    if x.flags.c_contiguous and x.flags.aligned:
+        return x
+    copy = empty(x.shape, x.dtype)
+    np.copyto(copy, x)
+    return copy
+
+
 def dense(x: Array) -> Array:
     """x itself if it is dense, or a copy that is, in the same order of axes."""
     if flat(x) is not None:

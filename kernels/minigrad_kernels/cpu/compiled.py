@@ -96,6 +96,20 @@ def compiled(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     return Compiled(function, **options)
 
 
+ANY_ORDER = {"reassoc", "contract", "nsz"}
+"""Option `fastmath` for sums and maxima that may be taken in any order, so that vectors do many at
+once. The sign of a zero may change; NaN and infinities stay what they are."""
+
+
+def any_order(function: Callable[..., Any]) -> Any:
+    """Decorate a function that only compiled functions call, with the licence of `ANY_ORDER`.
+
+    It is for functions that do nothing but sum: where the order matters, as in x - top - total,
+    the licence would spread to its neighbours once inlined.
+    """
+    return numba.njit(fastmath=ANY_ORDER, error_model="numpy")(function)
+
+
 def c_function(function: Callable[..., Any], signature: Any, variant: str) -> Any:
     """`function` compiled for these types at once, for other code to call by its `address`."""
     made = CFunc(function, (signature.args, signature.return_type), {}, {"nopython": True})

@@ -15,19 +15,16 @@ import numba
 import numpy as np
 from numba import prange
 
+from .. import conv as definitions
 from ..arrays import Array, deliver
-from ..conv import (
-    check_forward,
-    check_input_gradient,
-    check_weight_gradient,
-    conv2d_input_gradient as definition,
-)
+from ..conv import check_forward, check_input_gradient, check_weight_gradient
 from ..memory import empty
-from ..windows import Padding, Pair, channels_first, channels_last
+from ..windows import Padding, Pair, channels_first
 from .compiled import compiled
 from .matmul import NO_BIAS, product
-from .tile import ADD, FIRST, PANEL_BYTES, ROWS, START, ZERO, multiply, transpose
-from .vector import clear, copy, lanes, multiples
+from .padding import padded, pixels
+from .tile import ADD, FIRST, PANEL_BYTES, ROWS, START, ZERO, multiply, panels_of
+from .vector import clear, lanes, multiples
 
 PIXELS = 96
 """Output pixels in a task: their windows stay in the L2 cache for all filters."""
@@ -35,85 +32,8 @@ PIXELS = 96
 TERMS = 1024
 """Terms of the sum in a block: with a panel of filters, 256 KiB, which stay in the L2 cache."""
 
-
 LINE_PIXELS = 256
 """Pixels in a block of the sum that is the filters' gradient: with a panel of g, 64 KiB."""
-
-
-# Layout
-
-
-@compiled
-def _channels_last(x, y, images, channels, pixels, block):
-    """y (images, pixels, channels) = x (images, channels, pixels)."""
-    blocks = (pixels + block - 1) // block
-    for task in prange(images * blocks):
-        image, part = divmod(np.intp(task), blocks)
-        first = part * block
-        at = image * channels * pixels
-        transpose(
-            x, at + first, pixels, channels, min(block, pixels - first),
-            y, at + first * channels, channels,
-        )  # fmt: skip
-
-
-def pixels(x: Array) -> Array:
-    """Images (N, C, H, W) as a C-contiguous array (N, H, W, C), copied only if need be."""
-    last = channels_last(x)
-    if last.flags.c_contiguous:
-        return last
-    if not x.flags.c_contiguous:
-        x = np.ascontiguousarray(x)
-    y = empty(last.shape, x.dtype)
-    images, channels, height, width = x.shape
-    run = _channels_last.suited(x.size)
-    run(x.reshape(-1), y.reshape(-1), images, channels, height * width, 256)
-    return y
-
-
-@numba.njit
-def _pad_line(line, to, first, count, beside, filled, x, at, channels, columns):
-    """Write a line of y, at line[to]: zeros, and if it is `filled`, `count` pixels from x[at]."""
-    if not filled:
-        clear(line, to, columns * channels)
-        return
-    ahead = (first + beside) * channels
-    clear(line, to, ahead)
-    clear(line, to + ahead + count * channels, (columns - count) * channels - ahead)
-    copy(line, to + ahead, x, at, count * channels)
-
-
-@compiled
-def _pad(x, y, images, height, width, channels, above, beside, rows, columns):
-    """Copy x to y (images, rows, columns, channels), `above` rows down and `beside` columns across,
-    zeros around."""
-    first, last = max(0, -beside), min(width, columns - beside)
-    for task in prange(images * rows):
-        image, i = divmod(np.intp(task), rows)
-        row = i - above
-        at = ((image * height + row) * width + first) * channels
-        _pad_line(
-            y, np.intp(task) * columns * channels, first, last - first, beside,
-            0 <= row < height and first < last, x, at, channels, columns,
-        )  # fmt: skip
-
-
-def padded(x: Array, above: int, beside: int, rows: int, columns: int) -> Array:
-    """Images x (N, C, H, W) in frames of zeros (N, rows, columns, C), `above` and `beside` an edge.
-
-    What lies outside its frame is left out.
-    """
-    images, channels, height, width = x.shape
-    last = pixels(x)
-    if (above, beside, rows, columns) == (0, 0, height, width):
-        return last
-    y = empty((images, rows, columns, channels), x.dtype)
-    run = _pad.suited(y.size)
-    run(
-        last.reshape(-1), y.reshape(-1), images, height, width, channels,
-        above, beside, rows, columns,
-    )  # fmt: skip
-    return y
 
 
 # Sums over windows: the forward pass, and the gradient of the input
@@ -161,9 +81,7 @@ def _windows(x, starts, x_image, segments, depth, b, bias, y, ends, y_image, gro
 def _packed(matrices: Array) -> tuple[Array, int, int]:
     """Panels (groups, panels, terms, columns) of matrices (groups, terms, filters), then zeros."""
     groups, terms, filters = matrices.shape
-    vector = lanes(matrices.dtype)
-    columns = min(PANEL_BYTES // matrices.itemsize, -(-filters // vector) * vector)
-    panels = -(-filters // columns)
+    columns, panels = panels_of(filters, matrices.dtype)
     packed = np.zeros((groups, panels, terms, columns), matrices.dtype)
     for panel in range(panels):
         part = matrices[:, :, panel * columns : (panel + 1) * columns]
@@ -175,6 +93,12 @@ def _grid(rows: Any, columns: Any, width: int, channels: int) -> Array:
     """The places of pixels (row, column) in memory, all rows with all columns."""
     places = np.asarray(rows)[:, None] * width + np.asarray(columns)
     return (places.reshape(-1) * channels).astype(np.intp)
+
+
+def _pointwise(kernel_size: Pair, stride: Pair, padding: Padding, groups: int) -> bool:
+    """Whether each pixel of the result comes from one pixel: a product of two matrices."""
+    ones = (1, 1)
+    return kernel_size == ones == stride and groups == 1 and not any(sum(padding, ()))
 
 
 def conv2d(
@@ -193,7 +117,7 @@ def conv2d(
     images, channels, height, width = x.shape
     rows, columns = check_forward(x, w, bias, stride, padding, dilation, groups)
     bias = None if bias is None else np.ascontiguousarray(bias)
-    if (kh, kw) == (1, 1) and stride == (1, 1) and groups == 1 and not any(sum(padding, ())):
+    if _pointwise((kh, kw), stride, padding, groups):
         flat = pixels(x).reshape(-1, channels)
         y = product(flat, w.reshape(filters, channels).T, bias)
         return deliver(channels_first(y.reshape(images, rows, columns, filters)), out)
@@ -238,7 +162,7 @@ def conv2d_input_gradient(
     check_input_gradient(g, w, input_size, stride, padding, dilation, groups)
     images, height, width = len(g), *input_size
     channels = per_group * groups
-    if (kh, kw) == (1, 1) and stride == (1, 1) and groups == 1 and not any(sum(padding, ())):
+    if _pointwise((kh, kw), stride, padding, groups):
         flat = pixels(g).reshape(-1, filters)
         gx = product(flat, w.reshape(filters, channels))
         return deliver(channels_first(gx.reshape(images, height, width, channels)), out)
@@ -246,7 +170,8 @@ def conv2d_input_gradient(
         return deliver(_spread(g, w, input_size, stride, padding, dilation), out)
     if not np.isfinite(w).all():  # the zeros around g would make NaN of infinities
         options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-        return definition.reference(g, w, input_size=input_size, **options, out=out)
+        definition = definitions.conv2d_input_gradient.reference
+        return definition(g, w, input_size=input_size, **options, out=out)
     along = [
         _remainders(*a)
         for a in zip(input_size, (kh, kw), stride, padding, dilation, g.shape[2:], strict=True)
@@ -453,7 +378,7 @@ def conv2d_weight_gradient(
     rows, columns = check_weight_gradient(x, g, kernel_size, stride, padding, dilation, groups)
     images, (height, width) = len(x), x.shape[2:]
     per_group, each = channels // groups, filters // groups
-    if (kh, kw) == (1, 1) and stride == (1, 1) and groups == 1 and not any(sum(padding, ())):
+    if _pointwise((kh, kw), stride, padding, groups):
         gw = product(pixels(g).reshape(-1, filters).T, pixels(x).reshape(-1, channels))
         return deliver(gw.reshape(filters, channels, 1, 1), out)
     (above, below), (before, after) = padding

@@ -15,13 +15,13 @@ import numba
 import numpy as np
 from numba import prange
 
-from .. import conv
+from .. import conv as definitions
 from ..arrays import Array, deliver
 from ..conv import check_forward, check_input_gradient, check_weight_gradient
 from ..memory import empty
 from ..windows import Padding, Pair, channels_first
 from .compiled import compiled
-from .conv import pixels
+from .padding import pixels
 from .vector import clear, lanes_of, load, store
 
 PARTS = 16
@@ -138,7 +138,7 @@ def conv2d(
     size = check_forward(x, w, bias, stride, padding, dilation, groups)
     if not np.isfinite(w).all():  # the definition multiplies the padding, too: 0 by infinity
         options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-        return conv.conv2d.reference(x, w, bias, **options, out=out)
+        return definitions.conv2d.reference(x, w, bias, **options, out=out)
     bias = np.zeros(len(w), x.dtype) if bias is None else np.ascontiguousarray(bias)
     images, channels, height, width = x.shape
     y = empty((images, *size, channels), x.dtype)
@@ -199,6 +199,6 @@ def conv2d_weight_gradient(
     np.sum(u, axis=0, out=gw[:, 0].transpose(1, 2, 0))
     if not np.isfinite(gw).all():  # as above, where a gradient is infinite
         options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-        wanted = conv.conv2d_weight_gradient
-        return wanted.reference(x, g, kernel_size=kernel_size, **options, out=out)
+        definition = definitions.conv2d_weight_gradient.reference
+        return definition(x, g, kernel_size=kernel_size, **options, out=out)
     return deliver(gw, out)

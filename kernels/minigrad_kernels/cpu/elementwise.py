@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, deliver
+from ..arrays import Array, check_out, deliver
 from ..layout import dense, empty_like, flat, like
 from .compiled import Compiled
 
@@ -35,10 +35,7 @@ def writes_straight(out: Array, model: Array, inputs: tuple[Array, ...]) -> bool
     Raises:
         ValueError: if `out` has another shape, or is read-only.
     """
-    if out.shape != model.shape:
-        raise ValueError(f"out has shape {out.shape}, the result {model.shape}")
-    if not out.flags.writeable:
-        raise ValueError("out is read-only")
+    check_out(out, model.shape)
     if out.dtype != model.dtype or out.strides != model.strides or not out.flags.aligned:
         return False
     return all(

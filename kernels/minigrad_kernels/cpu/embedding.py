@@ -10,10 +10,9 @@ import numba
 import numpy as np
 from numba import prange
 
-from ..arrays import Array, deliver
+from ..arrays import Array, check_out, deliver
 from ..memory import empty
 from .compiled import CHUNK, compiled
-from .images import check_out, threads_for
 
 
 @numba.njit
@@ -82,7 +81,7 @@ def embedding(index: Array, table: Array, *, out: Array | None = None) -> Array:
     each = max(1, CHUNK // max(1, table.shape[1]))
     rows = np.ascontiguousarray(table)
     flat = np.ascontiguousarray(index).reshape(-1)
-    run = threads_for(_look_up, y.size)
+    run = _look_up.suited(y.size)
     if not run(flat, rows, each, y.reshape(flat.size, table.shape[1])):
         raise IndexError(f"embedding: an index is out of range for {len(table)} rows")
     return deliver(y, out)
@@ -100,7 +99,7 @@ def embedding_gradient(
     skip = -1 if skip is None else range(rows)[skip]
     each = max(1, CHUNK // max(1, width))
     start, order = np.empty(rows + 1, np.int64), np.empty(flat.size, np.int64)
-    run = threads_for(_add_up, max(g.size, y.size))
+    run = _add_up.suited(max(g.size, y.size))
     if not run(source, flat, skip, each, start, order, y):
         raise IndexError(f"embedding_gradient: an index is out of range for {rows} rows")
     return deliver(y, out)

@@ -9,27 +9,27 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import numpy as np
 from numba import prange
 
-from ..arrays import Array, deliver, deliver_all
+from ..arrays import Array, check_all_out, check_out, deliver, deliver_all
+from ..layout import contiguous
 from ..memory import empty
-from .compiled import CHUNK, compiled
-from .images import check_out, threads_for
-from .norm import SUMS, given, squares, total
+from .compiled import ANY_ORDER, CHUNK, any_order, compiled
+from .norm import given, squares
+from .reduce import sum_of
 
 _MOST_TASKS = 64  # so that their sums stay small beside the rows
 
 
-@compiled(fastmath=SUMS)
+@compiled(fastmath=ANY_ORDER)
 def _forward(x, weight, bias, eps, rows, y, mean, var):
     real = x.dtype.type
     count, width = x.shape
     for task in prange((count + rows - 1) // rows):
         for p in range(task * rows, min((task + 1) * rows, count)):
             a, b = x[p], y[p]
-            middle = real(np.float64(total(a)) / width)
+            middle = real(np.float64(sum_of(a)) / width)
             square = np.float64(squares(a, middle)) / width
             scale = real(1 / math.sqrt(square + eps))
             mean[p], var[p] = middle, square
@@ -37,7 +37,7 @@ def _forward(x, weight, bias, eps, rows, y, mean, var):
                 b[i] = (a[i] - middle) * scale * weight[i] + bias[i]
 
 
-@numba.njit(fastmath=SUMS)
+@any_order
 def _weighted_products(g, x, weight, mean):
     """The sums of u = g weight and of u (x - mean)."""
     first, second = g.dtype.type(0), g.dtype.type(0)
@@ -48,7 +48,7 @@ def _weighted_products(g, x, weight, mean):
     return first, second
 
 
-@compiled(fastmath=SUMS)
+@compiled(fastmath=ANY_ORDER)
 def _gradients(g, x, weight, mean, var, eps, rows, partial, gx, gw, gb):
     """With d = x - mean and r = 1 / s: gx = r (u - mean(u) - d r r mean(u d)) for each row."""
     real = x.dtype.type
@@ -81,11 +81,7 @@ def _gradients(g, x, weight, mean, var, eps, rows, partial, gx, gw, gb):
 
 def _native(x: Array) -> Array:
     """x (..., D) as rows (M, D), C-contiguous: a view or a copy."""
-    if not x.flags.c_contiguous:
-        copy = empty(x.shape, x.dtype)
-        np.copyto(copy, x)
-        x = copy
-    return x.reshape(x.size // x.shape[-1], x.shape[-1])
+    return contiguous(x).reshape(x.size // x.shape[-1], x.shape[-1])
 
 
 def _rows_each(x: Array) -> int:
@@ -98,11 +94,11 @@ def layer_norm(
 ) -> tuple[Array, Array, Array]:
     """(y, mean, variance), by the statistics of each row."""
     groups, width = x.shape[:-1], x.shape[-1]
-    check_out(out, x.shape, groups, groups)
+    check_all_out(out, x.shape, groups, groups)
     y, mean, var = empty(x.shape, x.dtype), empty(groups, x.dtype), empty(groups, x.dtype)
     w, b = given(weight, 1, width, x.dtype), given(bias, 0, width, x.dtype)
     rows = _native(x)
-    run = threads_for(_forward, x.size)
+    run = _forward.suited(x.size)
     run(rows, w, b, float(eps), _rows_each(rows), _native(y), mean.reshape(-1), var.reshape(-1))
     return deliver_all((y, mean, var), out)
 
@@ -119,14 +115,14 @@ def layer_norm_gradients(
 ) -> tuple[Array, Array, Array]:
     """The gradients of x, the weight and the bias."""
     width = x.shape[-1]
-    check_out(out, x.shape, (width,), (width,))
+    check_all_out(out, x.shape, (width,), (width,))
     gx, gw, gb = empty(x.shape, x.dtype), empty(width, x.dtype), empty(width, x.dtype)
     rows = _native(x)
     each = _rows_each(rows)
     partial = empty((-(-len(rows) // each), 2, width), x.dtype)
     w = given(weight, 1, width, x.dtype)
     m, v = np.ascontiguousarray(mean).reshape(-1), np.ascontiguousarray(var).reshape(-1)
-    run = threads_for(_gradients, x.size)
+    run = _gradients.suited(x.size)
     run(_native(g), rows, w, m, v, float(eps), each, partial, _native(gx), gw, gb)
     return deliver_all((gx, gw, gb), out)
 

@@ -9,13 +9,13 @@ import numba
 import numpy as np
 from numba import prange
 
-from ..arrays import Array, deliver, deliver_all
+from ..arrays import Array, check_all_out, deliver, deliver_all
 from ..layout import dense, flat, like
 from ..memory import empty
-from .compiled import CHUNK, EXPENSIVE, chunks, compiled, span
+from .compiled import CHUNK, EXPENSIVE, any_order, chunks, compiled, span
 from .elementwise import elementwise, writes_straight
 from .math import exp_of_negative, log, log1p
-from .softmax import any_order, exponentials, group, groups, largest
+from .softmax import exponentials, group, groups, largest
 
 # Cross-entropy of class numbers
 
@@ -38,15 +38,6 @@ def _all_exist(target: Any, classes: int) -> bool:
     for i in range(target.size):
         highest = max(highest, target[i])
     return highest < classes
-
-
-def _refuse_out(out: tuple[Array, ...] | None, shape: tuple[int, ...]) -> None:
-    """Before the first of several results is written, the others must fit too."""
-    for place in out or ():
-        if place.shape != shape:
-            raise ValueError(f"out has shape {place.shape}, the result {shape}")
-        if not place.flags.writeable:
-            raise ValueError("out is read-only")
 
 
 @compiled
@@ -74,7 +65,7 @@ def cross_entropy(
     Raises:
         IndexError: if a target is no class; ValueError: if `out` does not fit.
     """
-    _refuse_out(out, target.shape)
+    check_all_out(out, *[target.shape] * 3)
     results = np.empty((3, target.size), x.dtype)
     run = _cross_entropy.suited(EXPENSIVE * x.size)
     if not run(_rows(x), _column(target), _column(scale), *results):

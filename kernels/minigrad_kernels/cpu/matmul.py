@@ -8,7 +8,6 @@ rows then reads them from the cache. `a` is read where it lies.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numba
 import numpy as np
@@ -17,20 +16,19 @@ from numba import prange
 from ..arrays import Array, deliver
 from ..layout import REALS
 from ..memory import empty
-from .compiled import compiled
+from .compiled import ANY_ORDER, CHUNK, compiled
 from .tile import ADD, PANEL_BYTES, ROWS, START, ZERO, multiply, transpose
 from .vector import clear, copy, multiples
 
 DEPTH = 256
 """Terms of the sum in a block: with a panel, 64 KiB, which stay in the L2 cache."""
 
-SMALL = 1 << 19
+FOR_ONE_THREAD = 1 << 19
 """Multiply-adds that the calling thread does alone: some 10 µs of work, as in `compiled.ALONE`."""
 
 FEW_ROWS = 4
 """Rows up to which a product with a transposed matrix is so many dot products: tiles would mostly
 compute what nobody asked for, and packing would take longer than the product."""
-
 
 MANY_COLUMNS = 256
 """Columns from which a transposed matrix is first copied row by row: read down its columns, its
@@ -125,10 +123,10 @@ def _product(a, a_batch, a_row, a_column, b, b_batch, b_row, b_column, bias, rel
         )  # fmt: skip
 
 
-@compiled(fastmath={"reassoc", "contract", "nsz"})
+@compiled(fastmath=ANY_ORDER)
 def _dots(x, w, bias, relu, y, rows, columns, depth):
     """y[i, j]: the dot product of row i of x and row j of w, plus bias[j], if there are any."""
-    step = max(1, 16384 // max(1, depth * rows))
+    step = max(1, CHUNK // max(1, depth * rows))
     for task in prange((columns + step - 1) // step):
         for j in range(np.intp(task) * step, min((np.intp(task) + 1) * step, columns)):
             wj = w[j * depth : (j + 1) * depth]
@@ -189,11 +187,7 @@ def _strides(x: Array) -> tuple[Array, int, int]:
     return np.ascontiguousarray(x).reshape(-1), x.shape[1], 1
 
 
-def _none(dtype: Any) -> Array:
-    return np.empty(0, dtype)
-
-
-NO_BIAS = {dtype: _none(dtype) for dtype in REALS}
+NO_BIAS = {dtype: np.empty(0, dtype) for dtype in REALS}
 
 
 def product(a: Array, b: Array, bias: Array | None = None, relu: bool = False) -> Array:
@@ -211,14 +205,14 @@ def product(a: Array, b: Array, bias: Array | None = None, relu: bool = False) -
     b_memory, b_row, b_column = _strides(b)
     work = rows * columns * depth
     if rows <= FEW_ROWS and b_row == 1 and a_column == 1:
-        run = _dots.serial if work <= SMALL else _dots.parallel
+        run = _dots.serial if work <= FOR_ONE_THREAD else _dots.parallel
         run(a_memory, b_memory, start, relu, c.reshape(-1), rows, columns, depth)
         return c
     if (rows <= FEW_ROWS or depth <= FEW_ROWS) and b_column == 1 and bias is None and not relu:
-        run = _axpys.serial if work <= SMALL else _axpys.parallel
+        run = _axpys.serial if work <= FOR_ONE_THREAD else _axpys.parallel
         run(a_memory, a_row, a_column, b_memory, c.reshape(-1), rows, columns, depth)
         return c
-    run = _product.serial if work <= SMALL else _product.parallel
+    run = _product.serial if work <= FOR_ONE_THREAD else _product.parallel
     swapped = b_row == 1 and a.size < b.size and rows <= columns
     if swapped:
         run(
@@ -236,7 +230,7 @@ def product(a: Array, b: Array, bias: Array | None = None, relu: bool = False) -
 def _block(rows: int, columns: int, work: int) -> int:
     """How many rows a task computes: many, but so that there are tasks enough for all threads."""
     panels = -(-columns * 4 // PANEL_BYTES)
-    if work <= SMALL:
+    if work <= FOR_ONE_THREAD:
         return -(-rows // ROWS) * ROWS
     blocks = max(1, -(-8 // panels))
     block = -(-rows // blocks)
@@ -266,7 +260,7 @@ def _batched(a: Array, b: Array) -> Array:
     (rows, depth), columns = a.shape[-2:], b.shape[-1]
     c = empty((*batch, rows, columns), a.dtype)
     work = count * rows * columns * depth
-    run = _product.serial if work <= SMALL else _product.parallel
+    run = _product.serial if work <= FOR_ONE_THREAD else _product.parallel
     run(
         *_batch_strides(a, batch), *_batch_strides(b, batch), NO_BIAS[a.dtype], False,
         c.reshape(-1), count, rows, columns, depth, _block(rows, columns, 0), False,
@@ -277,7 +271,8 @@ def _batched(a: Array, b: Array) -> Array:
 def _batch_strides(x: Array, batch: tuple[int, ...]) -> tuple[Array, int, int, int]:
     """The memory of matrices, and the strides from one to the next, of their rows and columns."""
     if x.ndim == 2:
-        return _strides(x)[0], 0, *_strides(x)[1:]
+        memory, row, column = _strides(x)
+        return memory, 0, row, column
     if x.shape[:-2] != batch:
         x = np.broadcast_to(x, (*batch, *x.shape[-2:]))
     rows, columns = x.shape[-2:]

@@ -13,12 +13,12 @@ import functools
 import numpy as np
 from numba import prange
 
-from ..arrays import Array, deliver
+from ..arrays import Array, check_out, deliver
 from ..mean_pool import divisors, segments
 from ..pool import window_counts
 from ..windows import Pair
 from .compiled import compiled
-from .images import check_out, is_channels_last, native, new_images, threads_for
+from .images import is_channels_last, native, new_images
 
 
 @compiled
@@ -103,7 +103,7 @@ def _pooled(x: Array, windows: tuple[Array, Array], out: Array | None) -> Array:
     check_out(out, shape)
     last = is_channels_last(x)
     y, to = new_images(shape, x.dtype, last)
-    run = threads_for(_means_last if last else _means_planes, x.size)
+    run = (_means_last if last else _means_planes).suited(x.size)
     run(native(x, last), *windows, to)
     return deliver(y, out)
 
@@ -114,7 +114,7 @@ def _spread(g: Array, size: Pair, windows: tuple[Array, Array], out: Array | Non
     check_out(out, shape)
     last = is_channels_last(g)
     gx, to = new_images(shape, g.dtype, last)
-    run = threads_for(_gradient_last if last else _gradient_planes, gx.size)
+    run = (_gradient_last if last else _gradient_planes).suited(gx.size)
     run(native(g, last), *windows, to)
     return deliver(gx, out)
 

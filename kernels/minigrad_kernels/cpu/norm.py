@@ -17,18 +17,16 @@ import numba
 import numpy as np
 from numba import prange
 
-from ..arrays import Array, deliver, deliver_all
+from ..arrays import Array, check_all_out, check_out, deliver, deliver_all
+from ..layout import contiguous
 from ..memory import empty
-from .compiled import CHUNK, compiled
-from .images import check_out, threads_for
-
-SUMS = {"reassoc", "contract", "nsz"}
-"""Lets sums of floats be added up in vectors; infinities and NaN go through as they should."""
+from .compiled import ANY_ORDER, CHUNK, any_order, compiled
+from .reduce import sum_of
 
 _MOST_ROWS = 512  # in a chunk: sums of more numbers than these are made of several sums
 
 
-@numba.njit(fastmath=SUMS)
+@any_order
 def _column_sums(x, sums):
     """Write the sums of the columns of x (rows, C)."""
     sums[:] = sums.dtype.type(0)
@@ -43,7 +41,7 @@ def _column_sums(x, sums):
             sums[i] += a[i]
 
 
-@numba.njit(fastmath=SUMS)
+@any_order
 def _column_squares(x, mean, apart, squares):
     """Write the sums of d = x - mean and of d**2 over the columns of x (rows, C)."""
     apart[:] = apart.dtype.type(0)
@@ -84,7 +82,7 @@ def _moments(partial, rows, count, i):
     return mean, 0.0 if square < 0 else square / count
 
 
-@compiled(fastmath=SUMS)
+@compiled(fastmath=ANY_ORDER)
 def _forward_rows(x, weight, bias, eps, rows, partial, y, mean, var):
     real = x.dtype.type
     count, channels = x.shape
@@ -113,16 +111,7 @@ def _forward_rows(x, weight, bias, eps, rows, partial, y, mean, var):
                 b[i] = (a[i] - middle[i]) * scale[i] + shift[i]
 
 
-@numba.njit(fastmath=SUMS)
-def total(x):
-    """The sum of a row."""
-    found = x.dtype.type(0)
-    for i in range(x.size):
-        found += x[i]
-    return found
-
-
-@numba.njit(fastmath=SUMS)
+@any_order
 def squares(x, mean):
     """The sum of (x - mean)**2 over a row."""
     found = x.dtype.type(0)
@@ -132,14 +121,14 @@ def squares(x, mean):
     return found
 
 
-@compiled(fastmath=SUMS)
+@compiled(fastmath=ANY_ORDER)
 def _forward_planes(x, weight, bias, eps, y, mean, var):
     images, channels, pixels = x.shape
     count = images * pixels
     for c in prange(channels):
         added, square = 0.0, 0.0
         for n in range(images):
-            added += np.float64(total(x[n, c]))
+            added += np.float64(sum_of(x[n, c]))
         middle = x.dtype.type(added / count)
         for n in range(images):
             square += np.float64(squares(x[n, c], middle))
@@ -156,7 +145,7 @@ def _forward_planes(x, weight, bias, eps, y, mean, var):
 # bias is B, that of the weight r W, and that of x is weight r (g - B / n - d r r W / n).
 
 
-@numba.njit(fastmath=SUMS)
+@any_order
 def _column_products(g, x, mean, sums, products):
     """Write the sums of g and of g (x - mean) over the columns of g and x (rows, C)."""
     sums[:] = sums.dtype.type(0)
@@ -176,7 +165,7 @@ def _column_products(g, x, mean, sums, products):
             products[i] += a * (x0[i] - mean[i])
 
 
-@compiled(fastmath=SUMS)
+@compiled(fastmath=ANY_ORDER)
 def _gradients_rows(g, x, weight, mean, var, eps, rows, partial, gx, gw, gb):
     count, channels = x.shape
     chunks = partial.shape[0]
@@ -204,7 +193,7 @@ def _gradients_rows(g, x, weight, mean, var, eps, rows, partial, gx, gw, gb):
                 c[i] = (a[i] - offset[i] - (b[i] - mean[i]) * slope[i]) * scale[i]
 
 
-@numba.njit(fastmath=SUMS)
+@any_order
 def _products(g, x, mean):
     first, second = g.dtype.type(0), g.dtype.type(0)
     for i in range(g.size):
@@ -214,7 +203,7 @@ def _products(g, x, mean):
     return first, second
 
 
-@compiled(fastmath=SUMS)
+@compiled(fastmath=ANY_ORDER)
 def _gradients_planes(g, x, weight, mean, var, eps, gx, gw, gb):
     real = x.dtype.type
     images, channels, pixels = x.shape
@@ -246,11 +235,7 @@ def _rows_last(x: Array) -> bool:
 
 def _native(x: Array, last: bool) -> Array:
     """x (N, C, ...) as rows (M, C) or planes (N, C, L), C-contiguous: a view or a copy."""
-    view = np.moveaxis(x, 1, -1) if last else x
-    if not view.flags.c_contiguous:
-        copy = empty(view.shape, x.dtype)
-        np.copyto(copy, view)
-        view = copy
+    view = contiguous(np.moveaxis(x, 1, -1) if last else x)
     channels = x.shape[1]
     size = x.size // channels
     return view.reshape((size, channels) if last else (len(x), channels, size // len(x)))
@@ -282,16 +267,16 @@ def batch_norm(
 ) -> tuple[Array, Array, Array]:
     """(y, mean, variance), by the statistics of each channel."""
     channels = x.shape[1]
-    check_out(out, x.shape, (channels,), (channels,))
+    check_all_out(out, x.shape, (channels,), (channels,))
     last = _rows_last(x)
     y, (mean, var) = _new(x, last), np.empty((2, channels), x.dtype)
     w, b = given(weight, 1, channels, x.dtype), given(bias, 0, channels, x.dtype)
     source, to = _native(x, last), _native(y, last)
     if last:
-        run = threads_for(_forward_rows, x.size)
+        run = _forward_rows.suited(x.size)
         run(source, w, b, float(eps), *_chunks(source), to, mean, var)
     else:
-        threads_for(_forward_planes, x.size)(source, w, b, float(eps), to, mean, var)
+        _forward_planes.suited(x.size)(source, w, b, float(eps), to, mean, var)
     return deliver_all((y, mean, var), out)
 
 
@@ -307,17 +292,17 @@ def batch_norm_gradients(
 ) -> tuple[Array, Array, Array]:
     """The gradients of x, the weight and the bias, in the layout of x."""
     channels = x.shape[1]
-    check_out(out, x.shape, (channels,), (channels,))
+    check_all_out(out, x.shape, (channels,), (channels,))
     last = _rows_last(x)
     gx, gw, gb = _new(x, last), np.empty(channels, x.dtype), np.empty(channels, x.dtype)
     w = given(weight, 1, channels, x.dtype)
     g_in, x_in, to = _native(g, last), _native(x, last), _native(gx, last)
     m, v = np.ascontiguousarray(mean), np.ascontiguousarray(var)
     if last:
-        run = threads_for(_gradients_rows, x.size)
+        run = _gradients_rows.suited(x.size)
         run(g_in, x_in, w, m, v, float(eps), *_chunks(x_in), to, gw, gb)
     else:
-        threads_for(_gradients_planes, x.size)(g_in, x_in, w, m, v, float(eps), to, gw, gb)
+        _gradients_planes.suited(x.size)(g_in, x_in, w, m, v, float(eps), to, gw, gb)
     return deliver_all((gx, gw, gb), out)
 
 

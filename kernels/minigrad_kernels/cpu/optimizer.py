@@ -14,9 +14,9 @@ import numba
 import numpy as np
 from numba import prange
 
-from ..arrays import Array, deliver
+from ..arrays import Array, check_out, deliver
 from ..layout import dense, empty_like, flat, like
-from .compiled import CHUNK, Compiled, chunks, compiled, span
+from .compiled import ANY_ORDER, CHUNK, Compiled, chunks, compiled, span
 from .elementwise import elementwise
 
 
@@ -164,11 +164,7 @@ def _update(
         raise ValueError(f"out has {len(out)} arrays, there are {len(old)} results")
     for y in out:
         if y is not None and (y.shape != g.shape or not y.flags.writeable):
-            raise ValueError(
-                f"out has shape {y.shape}, the parameter {g.shape}"
-                if y.shape != g.shape
-                else "out is read-only"
-            )
+            check_out(y, g.shape)  # says which
     model = old[0]
     in_place = all(map(operator.is_, old, out)) and _apart(model, g, old)
     if in_place:
@@ -205,7 +201,7 @@ def _apart(model: Array, g: Array, old: tuple[Array, ...]) -> bool:
     return True
 
 
-@compiled(fastmath={"reassoc", "contract", "nsz"})
+@compiled(fastmath=ANY_ORDER)
 def _norms(x, begins, ends, firsts, partial):
     for task in prange(partial.size):
         piece = np.searchsorted(firsts, task, side="right") - 1

@@ -16,12 +16,12 @@ import numba
 import numpy as np
 from numba import prange
 
-from ..arrays import Array, deliver, deliver_all
+from ..arrays import Array, check_all_out, check_out, deliver, deliver_all
 from ..memory import empty
 from ..pool import indices_of, position_type, window_counts
 from ..windows import Pair
 from .compiled import compiled
-from .images import check_out, is_channels_last, native, new_images, threads_for
+from .images import is_channels_last, native, new_images
 
 # A geometry is (kernel rows, columns, stride ..., padding ..., dilation ...).
 
@@ -203,11 +203,11 @@ def max_pool2d_positions(
     """The maximum of each window, and its position in the window."""
     outputs = window_counts(x.shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
     shape = (*x.shape[:2], *outputs)
-    check_out(out, shape, shape)
+    check_all_out(out, shape, shape)
     last = is_channels_last(x)
     y, to = new_images(shape, x.dtype, last)
     positions, at = new_images(shape, position_type(kernel_size), last)
-    run = threads_for(_maxima_last if last else _maxima_planes, x.size)
+    run = (_maxima_last if last else _maxima_planes).suited(x.size)
     run(native(x, last), to, at, (*kernel_size, *stride, *padding, *dilation))
     return deliver_all((y, positions), out)
 
@@ -226,11 +226,8 @@ def max_pool2d(
     options: dict[str, Any] = {"kernel_size": kernel_size, "stride": stride, "padding": padding}
     options["dilation"] = dilation
     if out is not None:
-        shape = (
-            *x.shape[:2],
-            *window_counts(x.shape[2:], **options, ceil_mode=ceil_mode),
-        )
-        check_out(out, shape, shape)
+        shape = (*x.shape[:2], *window_counts(x.shape[2:], **options, ceil_mode=ceil_mode))
+        check_all_out(out, shape, shape)
     y, positions = max_pool2d_positions(x, **options, ceil_mode=ceil_mode)
     return deliver_all((y, indices_of(positions, input_size=x.shape[2:], **options)), out)
 
@@ -249,7 +246,7 @@ def _gradient_last(g, position, gx, geometry):
             o = row // 2
             _unhalved_last(g[image, o], position[image, o], 2 * (row % 2), gx[image, row])
         else:
-            _row_gradient_last(g[image], position[image], row, h, gx[image, row], geometry)
+            _row_gradient_last(g[image], position[image], row, gx[image, row], geometry)
 
 
 @numba.njit
@@ -267,7 +264,7 @@ def _unhalved_last(g, position, element, gx):
 
 
 @numba.njit
-def _row_gradient_last(g, position, row, h, gx, geometry):
+def _row_gradient_last(g, position, row, gx, geometry):
     kh, kw, sh, sw, ph, pw, dh, dw = geometry
     gx[:] = gx.dtype.type(0)
     for i in range(kh):
@@ -298,7 +295,7 @@ def _gradient_planes(g, position, gx, geometry):
             o = row // 2
             _unhalved_row(g[plane, o], position[plane, o], 2 * (row % 2), gx[plane, row])
         else:
-            _row_gradient(g[plane], position[plane], row, h, gx[plane, row], geometry)
+            _row_gradient(g[plane], position[plane], row, gx[plane, row], geometry)
 
 
 @numba.njit
@@ -314,7 +311,7 @@ def _unhalved_row(g, position, element, gx):
 
 
 @numba.njit
-def _row_gradient(g, position, row, h, gx, geometry):
+def _row_gradient(g, position, row, gx, geometry):
     kh, kw, sh, sw, ph, pw, dh, dw = geometry
     gx[:] = gx.dtype.type(0)
     for i in range(kh):
@@ -353,7 +350,7 @@ def max_pool2d_positions_gradient(
     check_out(out, shape)
     last = is_channels_last(positions)
     gx, to = new_images(shape, g.dtype, last)
-    run = threads_for(_gradient_last if last else _gradient_planes, gx.size)
+    run = (_gradient_last if last else _gradient_planes).suited(gx.size)
     geometry = (*kernel_size, *stride, *padding, *dilation)
     run(native(g, last), native(positions, last), to, geometry)
     return deliver(gx, out)
@@ -400,7 +397,7 @@ def _by_index(function: Any, name: str, a: Array, index: Array, shape: Any, out:
     flat_a, flat_index, flat_y = (
         native(z, False).reshape(planes, z.shape[2] * z.shape[3]) for z in (a, index, y)
     )
-    threads_for(function, max(a.size, y.size))(flat_a, flat_index, flat_y, bad)
+    function.suited(max(a.size, y.size))(flat_a, flat_index, flat_y, bad)
     if bad.any():
         raise IndexError(f"{name}: an index is out of the range of its image")
     return deliver(y, out)

@@ -12,16 +12,15 @@ import numba
 import numpy as np
 from numba import prange
 
-from ..arrays import Array, deliver
+from ..arrays import Array, check_out, deliver
 from ..memory import empty
 from ..random import MANTISSA, box_muller
-from .compiled import compiled
-from .images import check_out, threads_for
+from .compiled import chunks, compiled, span
 
 GROUP = 256
 """Blocks computed at once: their 4 KiB of words stay in the L1 cache."""
 
-_GROUPS = 16  # that make a task
+GROUPS = 16  # that make a task
 
 _PAIRS = 1 << 13  # normal numbers at once: NumPy's temporaries stay in the L2 cache
 
@@ -46,71 +45,55 @@ def philox(seed, first, words):
         c[i], d[i] = np.uint32(c2), np.uint32(c3)
 
 
+@numba.njit
+def lay_out(words, y):
+    """Write words (4, GROUP), or the first y.size of them, to y in the stream's order."""
+    a, b, c, d = words[0], words[1], words[2], words[3]
+    whole = y.size // 4
+    for i in range(whole):
+        k = np.uint64(4) * np.uint64(i)
+        y[k] = a[i]
+        y[k + np.uint64(1)] = b[i]
+        y[k + np.uint64(2)] = c[i]
+        y[k + np.uint64(3)] = d[i]
+    for k in range(4 * whole, y.size):
+        y[k] = words[k % 4, whole]
+
+
 @compiled
 def _words(seed, offset, y):
     """Words of the stream, from block `offset` on, to y (uint32)."""
     size = 4 * GROUP
-    tasks = (y.size + size * _GROUPS - 1) // (size * _GROUPS)
+    tasks = (y.size + size * GROUPS - 1) // (size * GROUPS)
     for task in prange(tasks):
         words = np.empty((4, GROUP), np.uint32)
-        for group in range(task * _GROUPS, (task + 1) * _GROUPS):
+        for group in range(task * GROUPS, (task + 1) * GROUPS):
             part = y[group * size : min((group + 1) * size, y.size)]
             if part.size == 0:
                 break
             philox(seed, offset + np.uint64(group * GROUP), words)
-            a, b, c, d = words[0], words[1], words[2], words[3]
-            whole = part.size // 4
-            for i in range(whole):
-                k = np.uint64(4) * np.uint64(i)
-                part[k] = a[i]
-                part[k + np.uint64(1)] = b[i]
-                part[k + np.uint64(2)] = c[i]
-                part[k + np.uint64(3)] = d[i]
-            for k in range(4 * whole, part.size):
-                part[k] = words[k % 4, whole]
-
-
-@compiled
-def _dropped(x, seed, offset, threshold, scale, y):
-    """y = x * scale where the element's word is at least the threshold, else 0."""
-    size = 4 * GROUP
-    zero = x.dtype.type(0)
-    tasks = (y.size + size * _GROUPS - 1) // (size * _GROUPS)
-    for task in prange(tasks):
-        words = np.empty((4, GROUP), np.uint32)
-        lined = np.empty(size, np.uint32)
-        for group in range(task * _GROUPS, (task + 1) * _GROUPS):
-            part = y[group * size : min((group + 1) * size, y.size)]
-            if part.size == 0:
-                break
-            given = x[group * size : min((group + 1) * size, x.size)]
-            philox(seed, offset + np.uint64(group * GROUP), words)
-            a, b, c, d = words[0], words[1], words[2], words[3]
-            for i in range(GROUP):
-                k = np.uint64(4) * np.uint64(i)
-                lined[k] = a[i]
-                lined[k + np.uint64(1)] = b[i]
-                lined[k + np.uint64(2)] = c[i]
-                lined[k + np.uint64(3)] = d[i]
-            for i in range(part.size):
-                xi = given[i] * scale
-                part[i] = xi if lined[i] >= threshold else zero
+            lay_out(words, part)
 
 
 @compiled
 def _uniform(words, shift, unit, y):
     """The highest bits of each word, times the unit."""
-    size = 16384
-    for task in prange((y.size + size - 1) // size):
-        a, b = words[task * size : (task + 1) * size], y[task * size : (task + 1) * size]
+    for chunk in prange(chunks(y.size)):
+        part = span(chunk, y.size)
+        a, b = words[part], y[part]
         for i in range(b.size):
             b[i] = y.dtype.type(a[i] >> shift) * unit
+
+
+def stream_start(seed: int, offset: int) -> tuple[np.uint64, np.uint64]:
+    """Seed and number of the first block, as compiled code takes them."""
+    return np.uint64(seed % 2**64), np.uint64(offset % 2**64)
 
 
 def _stream(size: int, itemsize: int, seed: int, offset: int) -> Array:
     """Words for `size` numbers, one for numbers of at most 4 bytes, two (as uint64) for others."""
     words = empty(size * (2 if itemsize == 8 else 1), np.uint32)
-    threads_for(_words, words.size)(np.uint64(seed % 2**64), np.uint64(offset % 2**64), words)
+    _words.suited(words.size)(*stream_start(seed, offset), words)
     return words.view(np.uint64) if itemsize == 8 else words
 
 
@@ -126,7 +109,7 @@ def _uniform_numbers(size: int, dtype: Any, seed: int, offset: int) -> Array:
     words = _stream(size, dtype.itemsize, seed, offset)
     u = empty(size, dtype)
     shift = words.dtype.type(8 * dtype.itemsize - bits)
-    threads_for(_uniform, size)(words, shift, dtype.type(0.5**bits), u)
+    _uniform.suited(size)(words, shift, dtype.type(0.5**bits), u)
     return u
 
 
@@ -148,21 +131,3 @@ def random_normal(like: Array, *, seed: int, offset: int, out: Any = None) -> Ar
     for start in range(0, len(u), _PAIRS):
         u[start : start + _PAIRS] = box_muller(np, u[start : start + _PAIRS])
     return deliver(u.reshape(-1)[: like.size].reshape(like.shape), out)
-
-
-def dropped(x: Array, p: float, seed: int, offset: int, out: Array | None) -> Array:
-    """Dropout of x, for a threshold below 2**32."""
-    check_out(out, x.shape)
-    source = np.ascontiguousarray(x)
-    y = empty(x.shape, x.dtype)
-    scale = x.dtype.type(1 / (1 - p))
-    run = threads_for(_dropped, 8 * x.size)
-    run(
-        source.reshape(-1),
-        np.uint64(seed % 2**64),
-        np.uint64(offset % 2**64),
-        np.uint32(round(p * 2**32)),
-        scale,
-        y.reshape(-1),
-    )
-    return deliver(y, out)

@@ -11,20 +11,19 @@ from numba import prange
 from ..arrays import Array, deliver
 from ..layout import memory_order
 from ..memory import empty
-from .compiled import CHUNK, compiled
+from .compiled import CHUNK, any_order, compiled
 from .vector import clear
 
 ROWS = 128
 """Rows that are added before their sum is added to the others': short sums keep errors small."""
 
 
-@numba.njit(fastmath={"reassoc", "contract", "nsz"})
-def _total(x, start, stop):
-    """The sum of x[start:stop], in any order."""
-    part = x[start:stop]
+@any_order
+def sum_of(x):
+    """The sum of x."""
     total = x.dtype.type(0)
-    for i in range(part.size):
-        total += part[i]
+    for i in range(x.size):
+        total += x[i]
     return total
 
 
@@ -38,7 +37,7 @@ def _row_totals(x, partial, rows, length, chunk, chunks):
         for piece in range(first, min(first + per_task, pieces)):
             row, part = divmod(piece, chunks)
             start = row * length + part * chunk
-            partial[piece] = _total(x, start, min(start + chunk, (row + 1) * length))
+            partial[piece] = sum_of(x[start : min(start + chunk, (row + 1) * length)])
 
 
 @numba.njit

@@ -7,7 +7,6 @@ is done with it. Along any other axis, the same is done for a few columns at onc
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -15,11 +14,12 @@ import numpy as np
 from numba import prange
 
 from ..arrays import Array, deliver
-from ..layout import dense, empty_like, like
+from ..layout import dense, empty_like, like, memory_order
 from ..memory import empty
-from .compiled import CHUNK, EXPENSIVE, Compiled, compiled
+from .compiled import CHUNK, EXPENSIVE, Compiled, any_order, compiled
 from .elementwise import writes_straight
 from .math import exp, exp_of_negative, log, maximum
+from .reduce import sum_of
 
 COLUMNS = 256
 """How many columns go together."""
@@ -31,9 +31,7 @@ COLUMNS = 256
 def sliced(x: Array, axis: int) -> Array:
     """A view (outer, n, inner) of a dense array, the axis in the middle, in memory's order."""
     axis %= x.ndim
-    order = tuple(range(x.ndim))
-    if not x.flags.c_contiguous:
-        order = tuple(sorted(order, key=lambda i: -x.strides[i] if x.shape[i] > 1 else 0))
+    order = tuple(range(x.ndim)) if x.flags.c_contiguous else memory_order(x)
     place = order.index(axis)
     shape = [x.shape[i] for i in order]
     outer, inner = math.prod(shape[:place]), math.prod(shape[place + 1 :])
@@ -95,16 +93,6 @@ def block(x: Any, index: int) -> tuple[Any, slice]:
     return x[index // each], slice(start, min(start + COLUMNS, x.shape[2]))
 
 
-def any_order(function: Callable[..., Any]) -> Any:
-    """Decorate a sum or maximum that may be taken in any order: vectors do many at once.
-
-    The sign of a zero may change; NaN and infinities stay what they are. It is for functions that
-    do nothing else: where the order matters, as in x - top - total, such a licence would spread to
-    its neighbours once inlined.
-    """
-    return numba.njit(fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")(function)
-
-
 @any_order
 def largest(a: Any) -> Any:
     """The largest number; NaN if there is one."""
@@ -131,15 +119,6 @@ def exponentials_into(b: Any, a: Any, top: Any) -> Any:
         e = exp_of_negative(a[i] - top)
         b[i] = e
         total += e
-    return total
-
-
-@any_order
-def sum_of(a: Any) -> Any:
-    """The sum of a."""
-    total = a.dtype.type(0)
-    for i in range(a.size):
-        total += a[i]
     return total
 
 

@@ -29,7 +29,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .compiled import c_function
-from .vector import FEATURES, VECTOR_BYTES
+from .vector import FEATURES, VECTOR_BYTES, everywhere, lanes_of, whole_vectors
 
 _FUSED = bool(FEATURES.get("fma")) or not llvm.get_process_triple().startswith("x86_64")
 
@@ -37,6 +37,13 @@ ROWS = 6
 VECTORS = 2 if VECTOR_BYTES == 32 else 4  # AVX2 has 16 registers, AVX-512 and NEON have 32
 PANEL_BYTES = VECTORS * VECTOR_BYTES
 """The columns of a tile, in bytes."""
+
+
+def panels_of(columns: int, dtype: Any) -> tuple[int, int]:
+    """Columns of a panel, in whole vectors, and how many panels hold so many columns."""
+    width = min(PANEL_BYTES // np.dtype(dtype).itemsize, whole_vectors(columns, dtype))
+    return width, -(-columns // width)
+
 
 ZERO, ADD, START = 0, 1, 2
 """What a sum begins with: nothing, what lies in c, or a number for each column."""
@@ -72,13 +79,6 @@ class _Emitter:
         typed = self.builder.bitcast(pointer, self.type.as_pointer())
         self.builder.store(value, typed, align=self.bytes)
 
-    def everywhere(self, scalar: ir.Value) -> ir.Value:
-        """A vector of one number."""
-        nothing = ir.Constant(self.type, ir.Undefined)
-        first = self.builder.insert_element(nothing, scalar, ir.Constant(ir.IntType(32), 0))
-        lanes = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), None)
-        return self.builder.shuffle_vector(first, nothing, lanes)
-
     def multiply_add(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
         if not _FUSED:
             return self.builder.fadd(self.builder.fmul(a, b), c)
@@ -113,7 +113,8 @@ class _Emitter:
         """One outer product: a number of every row of a times one row of b."""
         row = [self.load(self.at(b, j * self.lanes)) for j in range(self.vectors)]
         for i in range(ROWS):
-            number = self.everywhere(self.builder.load(self.at(a, a_rows[i])))
+            number = self.builder.load(self.at(a, a_rows[i]))
+            number = everywhere(self.builder, number, self.type)
             for j in range(self.vectors):
                 total = self.builder.load(sums[i, j])
                 self.builder.store(self.multiply_add(number, row[j], total), sums[i, j])
@@ -319,7 +320,7 @@ def _transpose_square(typing_context, a, a_at, a_row, c, c_at, c_row):
 @numba.njit
 def transpose(a, a_at, a_row, rows, columns, c, c_at, c_row):
     """c[c_at + j * c_row + i] = a[a_at + i * a_row + j] for i < rows and j < columns."""
-    lanes = VECTOR_BYTES // c.itemsize
+    lanes = lanes_of(c)
     if rows < lanes or columns < lanes:
         for i in range(rows):
             for j in range(columns):

@@ -28,6 +28,12 @@ def lanes(dtype: Any) -> int:
     return VECTOR_BYTES // np.dtype(dtype).itemsize
 
 
+def whole_vectors(count: int, dtype: Any) -> int:
+    """The numbers in the whole vectors that `count` numbers of this type need."""
+    each = lanes(dtype)
+    return -(-count // each) * each
+
+
 class Vector(types.Type):
     """The type of vectors of `dtype`."""
 
@@ -100,17 +106,21 @@ def store(typing_context, array, at, vector):
     return types.void(array, types.intp, vector), emit
 
 
+def everywhere(builder: ir.IRBuilder, number: ir.Value, vector: ir.VectorType) -> ir.Value:
+    """LLVM's code for a vector of one number."""
+    nothing = ir.Constant(vector, ir.Undefined)
+    first = builder.insert_element(nothing, number, ir.Constant(ir.IntType(32), 0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), None)
+    return builder.shuffle_vector(first, nothing, zeros)
+
+
 @intrinsic
 def fill(typing_context, number):
     """A vector of one number."""
     kind = Vector(number)
 
     def emit(context, builder, sig, args):
-        vector = context.get_value_type(kind)
-        zero = ir.Constant(ir.IntType(32), 0)
-        first = builder.insert_element(ir.Constant(vector, ir.Undefined), args[0], zero)
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), None)
-        return builder.shuffle_vector(first, first, mask)
+        return everywhere(builder, args[0], context.get_value_type(kind))
 
     return kind(number), emit
 
