@@ -194,7 +194,7 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
         from minigrad_kernels.cpu import compiled, matmul
 
         monkeypatch.setattr(compiled, "ALONE", 0)
-        monkeypatch.setattr(matmul, "SMALL", 0)
+        monkeypatch.setattr(matmul, "FOR_ONE_THREAD", 0)
     before = get_num_threads()
     yield set_num_threads
     set_num_threads(before)
