@@ -15,14 +15,14 @@ from numba import prange
 from ..arrays import Array, check_all_out, check_out, deliver, deliver_all
 from ..layout import contiguous
 from ..memory import empty
-from .compiled import ANY_ORDER, CHUNK, any_order, compiled
+from .compiled import CHUNK, any_order, compiled
 from .norm import given, squares
 from .reduce import sum_of
 
 _MOST_TASKS = 64  # so that their sums stay small beside the rows
 
 
-@compiled(fastmath=ANY_ORDER)
+@compiled
 def _forward(x, weight, bias, eps, rows, y, mean, var):
     real = x.dtype.type
     count, width = x.shape
@@ -48,7 +48,7 @@ def _weighted_products(g, x, weight, mean):
     return first, second
 
 
-@compiled(fastmath=ANY_ORDER)
+@compiled
 def _gradients(g, x, weight, mean, var, eps, rows, partial, gx, gw, gb):
     """With d = x - mean and r = 1 / s: gx = r (u - mean(u) - d r r mean(u d)) for each row."""
     real = x.dtype.type

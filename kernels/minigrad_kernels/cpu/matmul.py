@@ -16,7 +16,7 @@ from numba import prange
 from ..arrays import Array, deliver
 from ..layout import REALS
 from ..memory import empty
-from .compiled import ANY_ORDER, CHUNK, compiled
+from .compiled import CHUNK, any_order, compiled
 from .tile import ADD, PANEL_BYTES, ROWS, START, ZERO, multiply, transpose
 from .vector import clear, copy, multiples
 
@@ -123,18 +123,24 @@ def _product(a, a_batch, a_row, a_column, b, b_batch, b_row, b_column, bias, rel
         )  # fmt: skip
 
 
-@compiled(fastmath=ANY_ORDER)
+@any_order
+def _dot(x, x_at, w, w_at, depth):
+    """The dot product of `depth` numbers of x and w."""
+    a, b = x[x_at : x_at + depth], w[w_at : w_at + depth]
+    total = x.dtype.type(0)
+    for k in range(a.size):
+        total += a[k] * b[k]
+    return total
+
+
+@compiled
 def _dots(x, w, bias, relu, y, rows, columns, depth):
     """y[i, j]: the dot product of row i of x and row j of w, plus bias[j], if there are any."""
     step = max(1, CHUNK // max(1, depth * rows))
     for task in prange((columns + step - 1) // step):
         for j in range(np.intp(task) * step, min((np.intp(task) + 1) * step, columns)):
-            wj = w[j * depth : (j + 1) * depth]
             for i in range(rows):
-                xi = x[i * depth : (i + 1) * depth]
-                total = x.dtype.type(0)
-                for k in range(xi.size):
-                    total += xi[k] * wj[k]
+                total = _dot(x, i * depth, w, j * depth, depth)
                 if bias.size:
                     total += bias[j]
                 y[i * columns + j] = x.dtype.type(0) if relu and total <= 0 else total

@@ -20,7 +20,7 @@ from numba import prange
 from ..arrays import Array, check_all_out, check_out, deliver, deliver_all
 from ..layout import contiguous
 from ..memory import empty
-from .compiled import ANY_ORDER, CHUNK, any_order, compiled
+from .compiled import CHUNK, any_order, compiled
 from .reduce import sum_of
 
 _MOST_ROWS = 512  # in a chunk: sums of more numbers than these are made of several sums
@@ -82,7 +82,7 @@ def _moments(partial, rows, count, i):
     return mean, 0.0 if square < 0 else square / count
 
 
-@compiled(fastmath=ANY_ORDER)
+@compiled
 def _forward_rows(x, weight, bias, eps, rows, partial, y, mean, var):
     real = x.dtype.type
     count, channels = x.shape
@@ -121,7 +121,7 @@ def squares(x, mean):
     return found
 
 
-@compiled(fastmath=ANY_ORDER)
+@compiled
 def _forward_planes(x, weight, bias, eps, y, mean, var):
     images, channels, pixels = x.shape
     count = images * pixels
@@ -165,7 +165,7 @@ def _column_products(g, x, mean, sums, products):
             products[i] += a * (x0[i] - mean[i])
 
 
-@compiled(fastmath=ANY_ORDER)
+@compiled
 def _gradients_rows(g, x, weight, mean, var, eps, rows, partial, gx, gw, gb):
     count, channels = x.shape
     chunks = partial.shape[0]
@@ -203,7 +203,7 @@ def _products(g, x, mean):
     return first, second
 
 
-@compiled(fastmath=ANY_ORDER)
+@compiled
 def _gradients_planes(g, x, weight, mean, var, eps, gx, gw, gb):
     real = x.dtype.type
     images, channels, pixels = x.shape

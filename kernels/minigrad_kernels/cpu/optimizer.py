@@ -16,7 +16,7 @@ from numba import prange
 
 from ..arrays import Array, check_out, deliver
 from ..layout import dense, empty_like, flat, like
-from .compiled import ANY_ORDER, CHUNK, Compiled, chunks, compiled, span
+from .compiled import CHUNK, Compiled, any_order, chunks, compiled, span
 from .elementwise import elementwise
 
 
@@ -201,17 +201,23 @@ def _apart(model: Array, g: Array, old: tuple[Array, ...]) -> bool:
     return True
 
 
-@compiled(fastmath=ANY_ORDER)
+@any_order
+def _sum_of_squares(x, start, stop):
+    """Of x[start:stop], in float64."""
+    part = x[start:stop]
+    total = 0.0
+    for i in range(part.size):
+        xi = np.float64(part[i])
+        total += xi * xi
+    return total
+
+
+@compiled
 def _norms(x, begins, ends, firsts, partial):
     for task in prange(partial.size):
         piece = np.searchsorted(firsts, task, side="right") - 1
         start = begins[piece] + (task - firsts[piece]) * CHUNK
-        part = x[start : min(start + CHUNK, ends[piece])]
-        total = 0.0
-        for i in range(part.size):
-            xi = np.float64(part[i])
-            total += xi * xi
-        partial[task] = total
+        partial[task] = _sum_of_squares(x, start, min(start + CHUNK, ends[piece]))
 
 
 def norms(x: Array, spans: np.ndarray, *, out: Array | None = None) -> Array:
