@@ -17,7 +17,7 @@ import minigrad
 import minigrad_kernels as kernels
 from minigrad_kernels.threads import get_num_threads, set_num_threads
 
-LARGE = np.linspace(-1, 1, 100_003, dtype=np.float32)
+LARGE = np.linspace(-1, 1, 300_003, dtype=np.float32)
 
 
 @pytest.fixture(autouse=True)
@@ -133,7 +133,7 @@ import os, sys
 import numpy as np
 import minigrad_kernels as kernels
 
-x = np.linspace(-1, 1, 100_003, dtype=np.float32)
+x = np.linspace(-1, 1, 300_003, dtype=np.float32)
 wanted = kernels.relu.reference(x)
 mine = kernels.relu(x)
 assert kernels.relu.explain(x).startswith("relu: numba")
@@ -180,7 +180,7 @@ import numpy as np
 import minigrad_kernels as kernels
 
 child = os.fork()
-x = np.linspace(-1, 1, 100_003, dtype=np.float32)
+x = np.linspace(-1, 1, 300_003, dtype=np.float32)
 right = (kernels.relu(x) == kernels.relu.reference(x)).all()
 right &= kernels.relu.explain(x).startswith("relu: numba")
 if child == 0:
