@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from minigrad_kernels.arrays import array_module, is_array
+from minigrad_kernels.layout import copied
 from minigrad_kernels.memory import offer, owns
 
 from . import dtypes, flat, graph
@@ -53,11 +54,11 @@ class _ArrayValues:
     def own(c: Any, g: Any, part: Any) -> Any:
         """An array that nobody else holds: rules may pass on what they got, or a view of it."""
         if c is g:
-            return c.copy()
+            return copied(c)
         if not owns(c):
             return flat.unshared(c, part)
         known = _PASSED + (part is not None and c is part.grad)
-        return c.copy() if sys.getrefcount(c) > known else c  # a rule may return what it kept
+        return copied(c) if sys.getrefcount(c) > known else c  # a rule may return what it kept
 
     @staticmethod
     def offer(part: Any) -> None:
@@ -72,7 +73,7 @@ class _ArrayValues:
     @staticmethod
     def hooked(g: Any, node: Node) -> Any:
         g = _run_hooks(wrap(g), node).data
-        return g.copy() if node.__class__ is Leaf else g  # hooks may keep what they saw
+        return copied(g) if node.__class__ is Leaf else g  # hooks may keep what they saw
 
     check_finite = staticmethod(lambda c, node: _check_finite(c, node))
     check_unchanged = staticmethod(check_unchanged)
@@ -97,7 +98,7 @@ class _TensorValues:
     @staticmethod
     def own(c: Tensor, g: Tensor, _: None) -> Tensor:
         shared = c is g or sys.getrefcount(c) > _PASSED or not owns(c.data)
-        return wrap(c.data.copy(), c.node) if shared else c
+        return wrap(copied(c.data), c.node) if shared else c
 
     @staticmethod
     def load(kept: tuple[Any, ...], node: Node) -> list[Any]:
@@ -110,7 +111,7 @@ class _TensorValues:
     @staticmethod
     def hooked(g: Tensor, node: Node) -> Tensor:
         g = _run_hooks(g, node)
-        return wrap(g.data.copy(), g.node) if node.__class__ is Leaf else g
+        return wrap(copied(g.data), g.node) if node.__class__ is Leaf else g
 
     check_finite = staticmethod(lambda c, node: _check_finite(c.data, node))
     check_unchanged = staticmethod(check_unchanged)
@@ -222,7 +223,7 @@ def _run(
     for y, gradient in zip(outputs, gradients, strict=True):
         node, g = _seed(y, gradient, caller)
         if isinstance(node, Leaf) or (wanted is not None and node in wanted):
-            g = g.clone() if create_graph else wrap(g.data.copy())  # it becomes a result
+            g = g.clone() if create_graph else wrap(copied(g.data))  # it becomes a result
         value = g if create_graph else g.data
         seeds[node] = seeds[node] + value if node in seeds else value
     values: Any = _TensorValues if create_graph else _ArrayValues

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from minigrad_kernels.arrays import array_module
-from minigrad_kernels.layout import flat
+from minigrad_kernels.layout import copied, flat
 from minigrad_kernels.memory import cut, owns
 
 from . import memory
@@ -193,7 +193,7 @@ def unshared(view: Any, part: Part | None) -> Any:
                 return base
             if part is None and base.nbytes == view.nbytes and flat(view) is not None:
                 return view
-    return view.copy()
+    return copied(view) if part is None else view.copy()
 
 
 def flatten(tensors: Iterable[Tensor]) -> list[Flat]:

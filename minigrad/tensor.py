@@ -10,6 +10,7 @@ from typing import Any, Union
 import numpy as np
 
 from minigrad_kernels.arrays import is_array
+from minigrad_kernels.layout import copied
 
 from . import dtypes
 from .arguments import axis_of
@@ -252,9 +253,9 @@ class Tensor(TensorMethods):
                 "deepcopy: only tensors that were not computed can be copied with their place in "
                 "the graph; use detach().clone() or clone()"
             )
-        copy = _rebuild(self.__class__, self.data.copy(), self.requires_grad)
+        copy = _rebuild(self.__class__, copied(self.data), self.requires_grad)
         if self.grad is not None:
-            copy.grad = wrap(self.grad.data.copy())
+            copy.grad = wrap(copied(self.grad.data))
         memo[id(self)] = copy
         return copy
 
@@ -300,7 +301,7 @@ class Tensor(TensorMethods):
         def keep(g: Tensor) -> None:
             tensor = me()
             if tensor is not None:
-                tensor.grad = wrap(g.data.copy(), g.node)
+                tensor.grad = wrap(copied(g.data), g.node)
 
         self.register_hook(keep)
 
@@ -440,13 +441,15 @@ def together(name: str, *given: Any) -> list[Tensor]:
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """A new tensor with a copy of `data` (an array, a number, nested lists).
 
+    The copy of an array keeps the order of its axes in memory: channels that lie last stay there.
+
     >>> tensor([[1.0, 2.0], [3.0, 4.0]])
     tensor([[1., 2.],
             [3., 4.]])
     """
     array = to_array(data, dtype)
     is_fresh = isinstance(data, (bool, int, float, complex, list, tuple))
-    return Tensor(array if is_fresh else array.copy(), None, requires_grad)
+    return Tensor(array if is_fresh else copied(array), None, requires_grad)
 
 
 def from_numpy(array: Any) -> Tensor:

@@ -368,3 +368,26 @@ def test_which_method_runs(rng):
     assert kernels.conv2d.explain(x[:1], w, **options).startswith("conv2d: numba:direct")
     with kernels.use("numba:direct"):
         assert kernels.conv2d.explain(x, w, **options).startswith("conv2d: numba:direct")
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize(("images", "channels", "filters"), [(26, 5, 19), (25, 17, 3), (40, 3, 70)])
+def test_filters_gradient_summed_in_parts(rng, images, channels, filters, dtype):
+    """So many tiles that Winograd's method cuts them in parts, not all of the same size."""
+    x = rng.normal(size=(images, channels, 9, 10)).astype(dtype)
+    g = rng.normal(size=(images, filters, 9, 10)).astype(dtype)
+    options = {"stride": (1, 1), "padding": ((1, 1), (1, 1)), "dilation": (1, 1), "groups": 1}
+    with kernels.use("numba:winograd"):
+        gw = kernels.conv2d_weight_gradient(x, g, kernel_size=(3, 3), **options)
+        before = kernels.get_num_threads()
+        kernels.set_num_threads(1)
+        try:
+            alone = kernels.conv2d_weight_gradient(x, g, kernel_size=(3, 3), **options)
+        finally:
+            kernels.set_num_threads(before)
+    exact = kernels.conv2d_weight_gradient.reference(
+        x.astype("f8"), g.astype("f8"), kernel_size=(3, 3), **options
+    )
+    limit = 2e-5 if dtype == "f4" else 1e-13
+    assert np.abs(gw - exact).max() / np.abs(exact).max() <= limit
+    np.testing.assert_array_equal(gw, alone)

@@ -201,3 +201,15 @@ def test_gradients_of_mixed_types_have_their_inputs_types():
     b = mg.tensor(np.ones(2, np.float64), requires_grad=True)
     (a * b).sum().backward()
     assert a.grad.dtype == mg.float32 and b.grad.dtype == mg.float64
+
+
+def test_copies_keep_the_order_of_axes():
+    """Channels that lie last stay last, in small copies and in large ones."""
+    for size in (4, 200):
+        last = np.ones((2, size, size, 8), "f4").transpose(0, 3, 1, 2)
+        x = mg.tensor(last, requires_grad=True)
+        for y in (x, x.clone(), copy.deepcopy(x)):
+            assert y.data.strides == last.strides
+            assert not np.shares_memory(y.data, last)
+        assert mg.tensor(last[:, ::2]).data.transpose(0, 2, 3, 1).flags.c_contiguous
+        assert x.contiguous().data.flags.c_contiguous

@@ -12,7 +12,7 @@ import functools
 import numpy as np
 
 from .arrays import Array
-from .memory import empty
+from .memory import SMALLEST, empty
 
 REALS = _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 """The types compiled kernels compute in; in the machine's byte order."""
@@ -86,6 +86,15 @@ def empty_like(x: Array, dtype: object = None) -> Array:
     for place, axis in enumerate(order):
         inverse[axis] = place
     return made.transpose(inverse)
+
+
+def copied(x: Array) -> Array:
+    """A copy with the same order of axes in memory and no gaps: channels stay last."""
+    if x.__class__ is not np.ndarray or x.nbytes < SMALLEST:
+        return x.copy(order="K")
+    copy = empty_like(x)
+    np.copyto(copy, x)
+    return copy
 
 
 def like(x: Array, model: Array) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from minigrad_kernels.arrays import array_module
+from minigrad_kernels.layout import copied
 
 from ..recording import record
 from ..tensor import Tensor, TensorLike, as_tensor
@@ -14,9 +15,9 @@ from .registry import differentiable, fails, real, sample
 
 @differentiable([sample(real(3, 4)), sample(real())], kind="linear")
 def clone(x: TensorLike) -> Tensor:
-    """A copy with memory of its own."""
+    """A copy with memory of its own, in which the axes have the same order."""
     x = as_tensor(x)
-    return record(clone, x.data.copy(), (x, passed_on, None))
+    return record(clone, copied(x.data), (x, passed_on, None))
 
 
 @differentiable([sample(real(3, 4)), sample(real())], kind="linear")

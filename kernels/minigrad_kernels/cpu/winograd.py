@@ -51,6 +51,14 @@ fit there, are read once for every block."""
 CHUNK_BYTES = 1 << 23
 """Transforms that the filters' gradient keeps before it multiplies: they stay in the L3 cache."""
 
+SUM_BYTES = 5 << 17
+"""Size of the filters' transformed gradient up to which every part of the tiles is summed by
+itself: the sum, and the transforms of a block of tiles, then stay in the L2 cache (of 1 MiB)."""
+
+PARTS = 8
+"""Into how many parts the tiles are then cut. The threads share them; their number is not asked
+for, so that sums have one order."""
+
 
 @numba.njit
 def _convolve_block(first, count, x, u, bias, y, height, width, channels, out_height, out_width,
@@ -165,6 +173,50 @@ def _correlate(x, g, v, e, u, images, height, width, channels, out_height, out_w
             )  # fmt: skip
 
 
+@numba.njit
+def _correlate_part(first, last, x, g, u, height, width, channels, out_height, out_width, filters,
+                    above, beside, c_step, k_step, block, segments, v_rows, u_rows):  # fmt: skip
+    """u (36, channels, k_step): the sum of (B' d B) * (A g A') over some tiles."""
+    c_row, k_row = c_step + lanes_of(x), k_step + lanes_of(x)
+    panels = (filters * x.itemsize + PANEL_BYTES - 1) // PANEL_BYTES
+    v, e = aligned(36 * block * c_row, x), aligned(36 * block * k_row, x)
+    for at in range(first, last, block):
+        count = min(block, last - at)
+        _transform_pairs(
+            at, count, 0, x, g, v, e, height, width, channels, out_height, out_width, filters,
+            above, beside, c_step, k_step, block,
+        )  # fmt: skip
+        for p in range(36):
+            for panel in range(panels):
+                _add_products(
+                    p, panel, v, e, u, count, channels, c_row, k_row, block,
+                    ZERO if at == first else ADD, segments, v_rows, u_rows,
+                )  # fmt: skip
+
+
+@compiled
+def _correlate_parts(x, g, u, images, height, width, channels, out_height, out_width, filters,
+                     above, beside, c_step, k_step, parts, block, segments, v_rows,
+                     u_rows):  # fmt: skip
+    """u[part] (36, channels, k_step) for each part of the tiles; then u[0] is the sum of all."""
+    tiles = images * ((out_height + 3) // 4) * ((out_width + 3) // 4)
+    per_part = (tiles + parts - 1) // parts
+    size = 36 * channels * k_step
+    for task in prange(parts):
+        part = np.intp(task)
+        _correlate_part(
+            part * per_part, min((part + 1) * per_part, tiles), x, g,
+            u[part * size : (part + 1) * size], height, width, channels, out_height, out_width,
+            filters, above, beside, c_step, k_step, block, segments, v_rows, u_rows,
+        )  # fmt: skip
+    for row in prange(36 * channels):
+        total = u[np.intp(row) * k_step : (np.intp(row) + 1) * k_step]
+        for part in range(1, parts):
+            some = u[part * size + np.intp(row) * k_step :]
+            for k in range(total.size):
+                total[k] += some[k]
+
+
 def _convolved(
     x: Array, w: Array, bias: Array | None, size: Pair, padding: Pair, turned: bool
 ) -> Array | None:
@@ -256,18 +308,25 @@ def conv2d_weight_gradient(
     vector = lanes(x.dtype)
     c_step, k_step = whole_vectors(channels, x.dtype), whole_vectors(filters, x.dtype)
     tiles = images * -(-size[0] // 4) * -(-size[1] // 4)
-    fits = CHUNK_BYTES // (36 * (c_step + k_step) * x.itemsize)
-    chunk = max(1, min(-(-tiles // TILES), fits // TILES)) * TILES
-    v = empty(36 * chunk * (c_step + vector), x.dtype)
-    e = empty(36 * chunk * (k_step + vector), x.dtype)
-    u = empty(36 * channels * k_step, x.dtype)
-    if not tiles:
-        u[:] = 0
-    _correlate(
-        pixels(x).reshape(-1), pixels(g).reshape(-1), v, e, u, images, height, width, channels,
-        *size, filters, padding[0][0], padding[1][0], c_step, k_step, chunk, TILES, FIRST,
-        np.arange(channels), np.arange(channels) * k_step,
-    )  # fmt: skip
+    per_tile = 36 * (c_step + k_step + 2 * vector) * x.itemsize
+    room = 36 * channels * k_step
+    lists = FIRST, np.arange(channels), np.arange(channels) * k_step
+    here = pixels(x).reshape(-1), pixels(g).reshape(-1)
+    shapes = images, height, width, channels, *size, filters, padding[0][0], padding[1][0]
+    if room * x.itemsize <= SUM_BYTES and tiles >= PARTS * TILES:
+        u = empty(PARTS * room, x.dtype)
+        block = max(ROWS, min(TILES, (3 * SUM_BYTES // 2 - room * x.itemsize) // per_tile))
+        parts = -(-tiles // -(-tiles // PARTS))
+        _correlate_parts(*here, u, *shapes, c_step, k_step, parts, block, *lists)
+    else:
+        fits = CHUNK_BYTES // per_tile
+        chunk = max(1, min(-(-tiles // TILES), fits // TILES)) * TILES
+        v = empty(36 * chunk * (c_step + vector), x.dtype)
+        e = empty(36 * chunk * (k_step + vector), x.dtype)
+        u = empty(room, x.dtype)
+        if not tiles:
+            u[:] = 0
+        _correlate(*here, v, e, u, *shapes, c_step, k_step, chunk, TILES, *lists)
     gw = empty((filters, channels, 3, 3), x.dtype)
     filter_gradient(u, G.astype(x.dtype), gw.reshape(-1), channels, filters, k_step)
     if not np.isfinite(gw).all():
