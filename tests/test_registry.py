@@ -31,7 +31,7 @@ def double() -> Any:
     def _() -> Any:
         return lambda x, out=None: "numba"
 
-    @doubled.on("cuda-on-cpu", "naive")
+    @doubled.on("cuda-on-cpu", name="naive")
     def _() -> Any:
         return lambda x, out=None: "naive"
 
@@ -96,7 +96,7 @@ def test_use_refuses_what_does_not_exist(double: Kernel, monkeypatch: Any) -> No
 
 
 def test_an_error_in_an_implementation_is_not_hidden(double: Kernel) -> None:
-    @double.on("numba", "broken")
+    @double.on("numba", name="broken")
     def _() -> Any:
         def run(x: Any, out: Any = None) -> Any:
             raise FloatingPointError("planted")
@@ -121,7 +121,7 @@ def test_explain(double: Kernel) -> None:
 
 
 def test_explain_names_the_implementation_and_each_only_once(double: Kernel) -> None:
-    @double.on("numba", "other")
+    @double.on("numba", name="other")
     def _() -> Any:
         return lambda x, out=None: 2 * x
 

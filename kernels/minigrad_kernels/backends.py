@@ -6,7 +6,6 @@ Asking imports nothing heavy until it must: `available` is found out on first us
 from __future__ import annotations
 
 import functools
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -81,7 +80,10 @@ def _probe_cuda() -> str | None:
 
 
 def _probe_host_compiler() -> str | None:
-    return None if shutil.which("g++") or shutil.which("clang++") else "no C++ compiler was found"
+    """Look for a C++ compiler. What it lacks, if anything, it says when it compiles a kernel."""
+    from .cuda.emulator import build
+
+    return build.reason()
 
 
 BACKENDS: dict[str, Backend] = {

@@ -392,56 +392,58 @@ def _grouped_filters(*_: Array, groups: int, **__: Any) -> bool:
     return groups > 1
 
 
-@conv2d.on("numba", "direct", accepts=_direct)
+@conv2d.on("numba", name="direct", accepts=_direct)
 def _conv2d_direct() -> Any:
     from .cpu.conv import conv2d
 
     return conv2d
 
 
-@conv2d.on("numba", "winograd", accepts=_winograd, worth=_large_enough)
+@conv2d.on("numba", name="winograd", accepts=_winograd, worth=_large_enough)
 def _conv2d_winograd() -> Any:
     from .cpu.winograd import conv2d
 
     return conv2d
 
 
-@conv2d_input_gradient.on("numba", "direct", accepts=_direct)
+@conv2d_input_gradient.on("numba", name="direct", accepts=_direct)
 def _input_gradient_direct() -> Any:
     from .cpu.conv import conv2d_input_gradient
 
     return conv2d_input_gradient
 
 
-@conv2d_input_gradient.on("numba", "winograd", accepts=_winograd, worth=_large_enough)
+@conv2d_input_gradient.on("numba", name="winograd", accepts=_winograd, worth=_large_enough)
 def _input_gradient_winograd() -> Any:
     from .cpu.winograd import conv2d_input_gradient
 
     return conv2d_input_gradient
 
 
-@conv2d_weight_gradient.on("numba", "direct", accepts=_direct)
+@conv2d_weight_gradient.on("numba", name="direct", accepts=_direct)
 def _weight_gradient_direct() -> Any:
     from .cpu.conv import conv2d_weight_gradient
 
     return conv2d_weight_gradient
 
 
-@conv2d_weight_gradient.on("numba", "winograd", accepts=_winograd_weights, worth=_large_enough)
+@conv2d_weight_gradient.on("numba", name="winograd", accepts=_winograd_weights, worth=_large_enough)
 def _weight_gradient_winograd() -> Any:
     from .cpu.winograd import conv2d_weight_gradient
 
     return conv2d_weight_gradient
 
 
-@conv2d.on("numba", "depthwise", accepts=_depthwise_forward, worth=_grouped_filters)
+@conv2d.on("numba", name="depthwise", accepts=_depthwise_forward, worth=_grouped_filters)
 def _conv2d_depthwise() -> Any:
     from .cpu.depthwise import conv2d
 
     return conv2d
 
 
-@conv2d_input_gradient.on("numba", "depthwise", accepts=_depthwise_forward, worth=_grouped_filters)
+@conv2d_input_gradient.on(
+    "numba", name="depthwise", accepts=_depthwise_forward, worth=_grouped_filters
+)
 def _input_gradient_depthwise() -> Any:
     from .cpu.depthwise import conv2d_input_gradient
 
@@ -449,7 +451,7 @@ def _input_gradient_depthwise() -> Any:
 
 
 @conv2d_weight_gradient.on(
-    "numba", "depthwise", accepts=_depthwise_gradient, worth=_grouped_filters
+    "numba", name="depthwise", accepts=_depthwise_gradient, worth=_grouped_filters
 )
 def _weight_gradient_depthwise() -> Any:
     from .cpu.depthwise import conv2d_weight_gradient

@@ -136,7 +136,7 @@ class Kernel:
 
     def on(
         self,
-        backend: str,
+        *backends: str,
         name: str = "",
         accepts: Predicate | None = None,
         worth: Predicate | None = None,
@@ -144,20 +144,31 @@ class Kernel:
     ) -> Callable[[Build], Build]:
         """Decorate a function that builds another implementation. The latest has precedence.
 
+        It may serve several backends: what launches a CUDA kernel does so on the GPU and on the
+        emulator.
+
         Raises:
             ValueError: if there is no such backend, or it has an implementation of that name.
         """
-        if backend not in BACKENDS:
-            raise ValueError(
-                f"{self.name}: no backend {backend!r}; there are {', '.join(BACKENDS)}"
-            )
-        name = name or backend
-        if any((i.backend, i.name) == (backend, name) for i in self.implementations):
-            raise ValueError(f"{self.name}: {backend} already has an implementation {name!r}")
+        if not backends:
+            raise ValueError(f"{self.name}: name a backend; there are {', '.join(BACKENDS)}")
+        for place, backend in enumerate(backends):
+            if backend not in BACKENDS:
+                raise ValueError(
+                    f"{self.name}: no backend {backend!r}; there are {', '.join(BACKENDS)}"
+                )
+            used = {i.name for i in self.implementations if i.backend == backend}
+            if (name or backend) in used or backend in backends[:place]:
+                raise ValueError(
+                    f"{self.name}: {backend} already has an implementation {name or backend!r}"
+                )
 
         def add(build: Build) -> Build:
-            entry = Implementation(backend, name, build, accepts, worth, deterministic)
-            self.implementations.insert(0, entry)
+            for backend in backends:
+                entry = Implementation(
+                    backend, name or backend, build, accepts, worth, deterministic
+                )
+                self.implementations.insert(0, entry)
             self.forget_plans()
             return build
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array, array_module
+from .cuda.arrays import computable
 from .layout import elementwise
 from .registry import Arguments, Kernel, Samples, arguments, kernel, per_element
 
@@ -99,6 +100,10 @@ def _has_axis(x: Array, *others: Array, axis: int, **_: object) -> bool:
     return -x.ndim <= axis < x.ndim and elementwise(x, *others)
 
 
+def _along_an_axis(x: Array, *others: Array, axis: int, **_: object) -> bool:
+    return -x.ndim <= axis < x.ndim and computable(x, *others)
+
+
 def _on_numba(k: Kernel) -> None:
     @k.on("numba", accepts=_has_axis, worth=worth_compiled)
     def build() -> Any:
@@ -107,5 +112,14 @@ def _on_numba(k: Kernel) -> None:
         return getattr(softmax, k.name)
 
 
+def _on_cuda(k: Kernel) -> None:
+    @k.on("cuda", "cuda-on-cpu", accepts=_along_an_axis)
+    def build() -> Any:
+        from .cuda import softmax
+
+        return getattr(softmax, k.name)
+
+
 for _kernel in (softmax, softmax_gradient, log_softmax, log_softmax_gradient):
     _on_numba(_kernel)
+    _on_cuda(_kernel)

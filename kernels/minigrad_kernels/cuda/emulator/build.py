@@ -1,0 +1,248 @@
+"""Compiling CUDA sources for the CPU, and keeping what was compiled.
+
+The machine's C++ compiler makes a shared library of each source. It is named after a digest of all
+that it depends on, in the user's cache, and written under another name and then moved to its place:
+processes that start at once compile the same library, and each finds a whole one.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from pathlib import Path
+
+from ..errors import CompileError
+from ..source import INCLUDE, Source
+
+HEADERS = Path(__file__).parent / "include"
+UNUSED = 30 * 24 * 3600.0
+"""Seconds after which a library that nothing has used is deleted."""
+
+FLAGS = (
+    *("-x", "c++", "-std=c++17", "-O2", "-march=native", "-fPIC", "-shared", "-pthread"),
+    "-fvisibility=hidden",  # the emulator's variables are each library's own
+    "-fno-strict-aliasing",  # kernels read float* as float4*
+    "-ffp-contract=fast",  # multiply and add in one, as on a GPU
+    "-w",  # nvcc knows other pragmas, and other things to warn of
+)
+SANITIZERS = {
+    "": (),
+    "address": (
+        "-fsanitize=address",
+        "-fsanitize-recover=address",
+        "-g",
+        "-fno-omit-frame-pointer",
+    ),
+    "thread": ("-fsanitize=thread", "-g", "-fno-omit-frame-pointer"),
+}
+SANITIZE = "MINIGRAD_CUDA_ON_CPU_SANITIZE"
+"""The environment variable that asks for one of them; `check` sets it in the process it starts."""
+
+UCONTEXT = "MINIGRAD_CUDA_ON_CPU_UCONTEXT"
+"""The environment variable that asks for the portable way to switch fibers."""
+
+_DYNAMIC = re.compile(
+    r"\bextern\s+__shared__\s+((?:__align__\s*\(\s*\d+\s*\)|alignas\s*\(\s*\d+\s*\))\s*)?"
+    r"([\w:\s]+?)\s*\b(\w+)\s*\[\s*\]\s*;"
+)
+
+
+# The compiler
+
+
+def compiler() -> list[str] | None:
+    """The command of the C++ compiler: that in the variable CXX, or the first that is there."""
+    chosen = shlex.split(os.environ.get("CXX", ""))
+    for command in [chosen] if chosen else [["g++"], ["clang++"], ["c++"]]:
+        if shutil.which(command[0]):
+            return command
+    return None
+
+
+def reason() -> str | None:
+    """Why sources cannot be compiled for this CPU; None if they can."""
+    if os.name != "posix":
+        return "the emulator needs a POSIX system (on Windows: the subsystem for Linux)"
+    if compiler() is None:
+        chosen = os.environ.get("CXX")
+        if chosen:
+            return f"the C++ compiler {chosen!r}, which the variable CXX names, was not found"
+        return "no C++ compiler was found: install g++ or clang++, or name one in the variable CXX"
+    return None
+
+
+@functools.cache
+def _identity(command: tuple[str, ...]) -> str:
+    """What the compiler says it is, and what CPU it compiles for."""
+    run = subprocess.run(
+        [*command, "-march=native", "-x", "c++", "-E", "-v", os.devnull],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return run.stderr
+
+
+def flags() -> tuple[str, ...]:
+    """The compiler's flags, with what the environment asks for.
+
+    Raises:
+        ValueError: if it asks for a sanitizer that there is not.
+    """
+    sanitizer = os.environ.get(SANITIZE, "")
+    if sanitizer not in SANITIZERS:
+        raise ValueError(f"{SANITIZE} must be one of {', '.join(SANITIZERS)}, not {sanitizer!r}")
+    portable = ("-DCUDA_ON_CPU_UCONTEXT",) if os.environ.get(UCONTEXT) else ()
+    return (*FLAGS, *SANITIZERS[sanitizer], *portable)
+
+
+# The cache
+
+
+def cache_directory() -> Path:
+    """Where libraries are kept: beside the kernels that Numba compiled.
+
+    (`minigrad_kernels.cpu.cache` says the same, but needs Numba.)
+
+    Raises:
+        RuntimeError: if the user has no home directory.
+    """
+    chosen = os.environ.get("MINIGRAD_CACHE_DIR")
+    if chosen:
+        base = Path(chosen)
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches" / "minigrad"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "minigrad"
+    return base / "cuda-on-cpu"
+
+
+@functools.cache
+def _temporary_directory() -> Path:
+    """A directory for this process alone, which goes with it."""
+    directory = tempfile.TemporaryDirectory(prefix="minigrad-cuda-on-cpu-")
+    _kept_directories.append(directory)
+    return Path(directory.name)
+
+
+_kept_directories: list[tempfile.TemporaryDirectory[str]] = []
+
+
+def _directory() -> Path:
+    """Where to keep libraries; where that cannot be written, a directory of this process."""
+    try:
+        directory = cache_directory()
+        directory.mkdir(parents=True, exist_ok=True)
+        probe = directory / f"probe-{os.getpid()}-{threading.get_ident()}"
+        probe.touch()
+        probe.unlink()
+    except (OSError, RuntimeError) as error:
+        _warn(str(error))
+        return _temporary_directory()
+    return directory
+
+
+@functools.cache
+def _warn(why: str) -> None:
+    """Say once that libraries cannot be kept."""
+    warnings.warn(
+        f"minigrad cannot keep compiled CUDA sources ({why}), so every process compiles them anew; "
+        "set MINIGRAD_CACHE_DIR to a directory that can be written",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
+def _delete_unused(directory: Path) -> None:
+    for path in directory.glob("*.so*"):
+        try:
+            if time.time() - path.stat().st_mtime > UNUSED:
+                path.unlink()
+        except OSError:  # another process was faster
+            continue
+
+
+# Compiling
+
+
+def translation_unit(source: Source) -> str:
+    """What the C++ compiler compiles: the file, in a namespace, and a launcher for each kernel.
+
+    The unnamed namespace keeps what two files both call `reduce` apart. Messages give lines of the
+    file: what is replaced in it stays on its line.
+    """
+    own = _DYNAMIC.sub(_dynamic_shared, source.own_text)
+    launchers = "".join(f"CUDA_ON_CPU_LAUNCHER({name})\n" for name in source.kernels)
+    return (
+        '#include "cuda_on_cpu.h"\n'
+        f"{source.prelude}"
+        f'namespace {{\n#line 1 "{source.path}"\n{own}\n}}\n'
+        f'#line 1 "launchers of {source.path.name}"\n{launchers}'
+    )
+
+
+def _dynamic_shared(declaration: re.Match[str]) -> str:
+    """`extern __shared__ float x[];` is where the emulator's dynamic shared memory begins."""
+    kind, name = declaration[2].strip(), declaration[3]
+    lines = "\n" * declaration[0].count("\n")
+    memory = f"reinterpret_cast<{kind}*>(cuda_on_cpu::dynamic_shared)"
+    return f"static {kind}* const {name} = {memory};{lines}"
+
+
+@functools.cache
+def _headers() -> str:
+    """The text of the emulator's own headers."""
+    return "".join(path.read_text(encoding="utf-8") for path in sorted(HEADERS.rglob("*.h")))
+
+
+def library(source: Source) -> Path:
+    """The source as a shared library, from the cache or compiled now.
+
+    Raises:
+        CompileError: if it does not compile, with the compiler's message; or there is no compiler.
+    """
+    why = reason()
+    if why:
+        raise CompileError(f"{source.label} cannot be compiled: {why}")
+    command = tuple(compiler() or ())
+    unit = translation_unit(source)
+    digest = hashlib.sha256()
+    parts = (unit, source.digest, _headers(), " ".join((*command, *flags())), _identity(command))
+    for part in parts:
+        digest.update(part.encode() + b"\0")
+    directory = _directory()
+    path = directory / f"{source.path.stem}-{digest.hexdigest()[:24]}.so"
+    if path.exists():
+        path.touch()  # in use
+        return path
+    _delete_unused(directory)
+    partial = path.with_name(f"{path.name}-{os.getpid()}-{threading.get_ident()}")
+    try:
+        _compile(source, unit, command, partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def _compile(source: Source, unit: str, command: tuple[str, ...], path: Path) -> None:
+    folders = [f"-I{f}" for f in (HEADERS, source.path.parent, INCLUDE)]
+    run = subprocess.run(
+        [*command, *flags(), *folders, "-o", str(path), "-"],
+        input=unit,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if run.returncode:
+        raise CompileError(f"{source.label} does not compile:\n{run.stderr.strip()}")

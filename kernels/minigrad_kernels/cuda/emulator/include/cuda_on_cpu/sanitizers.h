@@ -1,0 +1,85 @@
+// What the address and the thread sanitizer must be told about fibers; nothing in other builds.
+#pragma once
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) && !defined(__SANITIZE_ADDRESS__)
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#if __has_feature(thread_sanitizer) && !defined(__SANITIZE_THREAD__)
+#define __SANITIZE_THREAD__ 1
+#endif
+#endif
+
+// The emulator's own memory accesses are none of the kernel's.
+#if defined(__SANITIZE_THREAD__)
+#define CUDA_ON_CPU_UNWATCHED __attribute__((no_sanitize("thread"))) __attribute__((noinline))
+#else
+#define CUDA_ON_CPU_UNWATCHED
+#endif
+
+#if defined(__SANITIZE_ADDRESS__)
+extern "C" void __asan_poison_memory_region(const volatile void*, size_t);
+extern "C" void __asan_unpoison_memory_region(const volatile void*, size_t);
+#endif
+#if defined(__SANITIZE_THREAD__)
+extern "C" {
+void* __tsan_get_current_fiber();
+void* __tsan_create_fiber(unsigned);
+void __tsan_destroy_fiber(void*);
+void __tsan_switch_to_fiber(void*, unsigned);
+void __tsan_acquire(void*);
+void __tsan_release(void*);
+}
+#endif
+
+namespace cuda_on_cpu {
+
+inline void forbid_access(const void* memory, size_t size) {
+#if defined(__SANITIZE_ADDRESS__)
+  __asan_poison_memory_region(memory, size);
+#endif
+}
+
+inline void allow_access(const void* memory, size_t size) {
+#if defined(__SANITIZE_ADDRESS__)
+  __asan_unpoison_memory_region(memory, size);
+#endif
+}
+
+// For the thread sanitizer, every CUDA thread is a thread of its own. What one did before it
+// released a signal has happened before what another does after it acquired that signal; without
+// such a chain, two accesses to one address are a race. Barriers release and acquire.
+struct Signal {
+  char address;
+
+  void release() {
+#if defined(__SANITIZE_THREAD__)
+    __tsan_release(&address);
+#endif
+  }
+  void acquire() {
+#if defined(__SANITIZE_THREAD__)
+    __tsan_acquire(&address);
+#endif
+  }
+};
+
+struct WatchedThread {
+#if defined(__SANITIZE_THREAD__)
+  void* handle;
+  void create() { handle = __tsan_create_fiber(0); }
+  void destroy() { __tsan_destroy_fiber(handle); }
+  void adopt_current() { handle = __tsan_get_current_fiber(); }
+  __attribute__((always_inline)) void switch_to() {
+    const unsigned not_ordered = 1;  // handing over the processor orders nothing
+    __tsan_switch_to_fiber(handle, not_ordered);
+  }
+#else
+  void create() {}
+  void destroy() {}
+  void adopt_current() {}
+  void switch_to() {}
+#endif
+};
+
+}  // namespace cuda_on_cpu

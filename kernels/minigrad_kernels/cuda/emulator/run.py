@@ -1,0 +1,154 @@
+"""Running kernels on the emulator: arguments in, errors out.
+
+`with running(order="reverse")` runs the threads of each block, and the blocks, in another order;
+so does the environment variable MINIGRAD_CUDA_ON_CPU_ORDER: `forward`, `reverse`, `random` or
+`random:SEED`. A kernel whose result changes depends on an order that a GPU does not promise.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from ...arrays import Array
+from ..errors import EmulatorError
+from ..source import Signature, Source
+from .build import library
+
+ORDER = "MINIGRAD_CUDA_ON_CPU_ORDER"
+ORDERS = ("forward", "reverse", "random")
+
+_PLACE = re.compile(r"(.*?):(\d+): (.*)", re.DOTALL)
+_POISON = {4: np.uint32(0xFFFFFFFF), 8: np.uint64(0xFFFFFFFFFFFFFFFF)}
+"""The bits of unwritten shared memory, by the size of a number. They are a NaN that no computation
+makes of itself, and that most computations with it pass on."""
+
+
+class _Launch(ctypes.Structure):
+    """The fields of cuda_on_cpu::Launch, in launch.h."""
+
+    _fields_ = (
+        ("grid", ctypes.c_uint * 3),
+        ("block", ctypes.c_uint * 3),
+        ("shared", ctypes.c_size_t),
+        ("arguments", ctypes.POINTER(ctypes.c_void_p)),
+        ("order", ctypes.c_int),
+        ("seed", ctypes.c_uint),
+    )
+
+
+class _Order(threading.local):
+    """What the current thread has asked for."""
+
+    chosen: tuple[int, int] | None = None
+
+
+_order = _Order()
+_turn = threading.Lock()  # a library has one set of fibers
+
+
+def _renew_lock() -> None:
+    """In a forked child nobody is inside, whoever was in the parent."""
+    global _turn
+    _turn = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
+def _parsed(order: str, seed: int = 0) -> tuple[int, int]:
+    name, _, number = order.partition(":")
+    if name not in ORDERS or (number and not number.isdigit()):
+        raise ValueError(f"order must be one of {', '.join(ORDERS)}, not {order!r}")
+    return ORDERS.index(name), int(number or seed) % 2**32
+
+
+@contextmanager
+def running(order: str, seed: int = 0) -> Iterator[None]:
+    """Run threads and blocks `forward`, in `reverse`, or at `random`, in this thread.
+
+    Raises:
+        ValueError: for another order.
+    """
+    before, _order.chosen = _order.chosen, _parsed(order, seed)
+    try:
+        yield
+    finally:
+        _order.chosen = before
+
+
+@functools.cache
+def _library(source: Source) -> ctypes.CDLL:
+    loaded = ctypes.CDLL(str(library(source)))
+    loaded.cuda_on_cpu_message.restype = ctypes.c_char_p
+    return loaded
+
+
+def launcher(source: Source, signature: Signature) -> Callable[..., None]:
+    """A function that runs the kernel.
+
+    Raises:
+        CompileError: if the source does not compile.
+    """
+    loaded = _library(source)
+    function = getattr(loaded, f"{signature.name}__launch")
+    function.argtypes = [ctypes.POINTER(_Launch)]
+    names = [str(p) for p in signature.parameters]
+    written = [i for i, p in enumerate(signature.parameters) if p.pointer and not p.constant]
+
+    def run(
+        grid: tuple[int, int, int], block: tuple[int, int, int], values: list[Any], shared: int
+    ) -> None:
+        order, seed = _order.chosen or _parsed(os.environ.get(ORDER) or "forward")
+        kept = [_argument(value) for value in values]
+        pointers = (ctypes.c_void_p * len(kept))(*[ctypes.addressof(a) for a in kept])
+        launch = _Launch(grid, block, shared, pointers, order, seed)
+        poisoned = [_poisoned(values[i]) for i in written]
+        with _turn:
+            failed = function(ctypes.byref(launch))
+            message = loaded.cuda_on_cpu_message().decode(errors="replace") if failed else ""
+        if failed:
+            raise _error(signature.name, message)
+        for i, before in zip(written, poisoned, strict=True):
+            if _poisoned(values[i]) > before and not any(map(_poisoned, _read(values, written))):
+                raise EmulatorError(
+                    signature.name,
+                    f"unwritten shared memory was read: its NaN has come to parameter `{names[i]}`",
+                )
+
+    return run
+
+
+def _argument(value: Any) -> Any:
+    """A ctypes object that holds a parameter's value."""
+    if isinstance(value, np.ndarray):
+        return ctypes.c_void_p(value.__array_interface__["data"][0])
+    data = value.tobytes()
+    return (ctypes.c_char * len(data)).from_buffer_copy(data)
+
+
+def _read(values: list[Any], written: list[int]) -> list[Any]:
+    return [value for i, value in enumerate(values) if i not in written]
+
+
+def _poisoned(x: Array) -> int:
+    """How many numbers of an array have the bits of unwritten shared memory."""
+    if not isinstance(x, np.ndarray) or x.dtype.kind != "f" or x.itemsize not in _POISON:
+        return 0
+    return int(np.count_nonzero(x.view(f"u{x.itemsize}") == _POISON[x.itemsize]))
+
+
+def _error(kernel: str, message: str) -> EmulatorError:
+    place = _PLACE.fullmatch(message)
+    if place is None:
+        return EmulatorError(kernel, message)
+    return EmulatorError(kernel, place[3], place[1], int(place[2]) if place[1] else 0)

@@ -1,0 +1,81 @@
+"""Kernels on NVIDIA's GPUs: compiled by NVRTC and launched through CuPy.
+
+CuPy compiles a module when one of its kernels is first launched on a device, once for each
+architecture, and keeps the machine code in its cache on disk. It recognises a source by its text
+and the options, and does not look into headers of ours, so their digest is among the options.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from .errors import CompileError
+from .source import INCLUDE, Signature, Source
+
+ORDINARY_SHARED = 48 * 1024
+"""Bytes of dynamic shared memory that a kernel has without asking."""
+
+_raised: dict[tuple[Any, int], int] = {}  # what was asked for, by kernel and device
+_lock = threading.Lock()
+
+
+def options(source: Source) -> tuple[str, ...]:
+    """What NVRTC is told beside the text."""
+    folders = dict.fromkeys((str(source.path.parent), str(INCLUDE)))
+    return (
+        "-std=c++17",
+        "-lineinfo",
+        *(f"-I{folder}" for folder in folders),
+        f"-DMINIGRAD_DIGEST=0x{source.digest}",
+    )
+
+
+def text(source: Source) -> str:
+    """What NVRTC compiles; its messages give lines of the file."""
+    return f'{source.prelude}#line 1 "{source.path.name}"\n{source.own_text}'
+
+
+@functools.cache
+def _module(source: Source) -> Any:
+    import cupy  # type: ignore[import-not-found,import-untyped,unused-ignore]
+
+    return cupy.RawModule(code=text(source), options=options(source))
+
+
+def launcher(source: Source, signature: Signature) -> Callable[..., None]:
+    """A function that launches the kernel on the current device and stream.
+
+    Raises:
+        CompileError: if the source does not compile.
+    """
+    function = _function(source, signature.name)
+
+    def run(grid: Any, block: Any, values: list[Any], shared: int) -> None:
+        if shared > ORDINARY_SHARED:
+            _allow(function, shared)
+        function(grid, block, values, shared_mem=shared)
+
+    return run
+
+
+def _function(source: Source, name: str) -> Any:
+    import cupy
+
+    try:
+        return _module(source).get_function(name)
+    except cupy.cuda.compiler.CompileException as error:
+        raise CompileError(f"{source.label} does not compile:\n{error}") from error
+
+
+def _allow(function: Any, shared: int) -> None:
+    """Let a kernel have more dynamic shared memory than is usual, on the current device."""
+    import cupy
+
+    key = (function, cupy.cuda.device.get_device_id())
+    with _lock:
+        if _raised.get(key, 0) < shared:
+            function.max_dynamic_shared_size_bytes = shared
+            _raised[key] = shared

@@ -1,0 +1,248 @@
+"""CUDA sources: a .cu file with definitions, and what can be read from its text.
+
+A definition stands for what a template parameter would be: `Source("softmax.cu", T="float")` is the
+file with `T` replaced by `float`, `Source("softmax.cu", T="double")` another module. It holds for
+the file and for our own headers, and not for the system's, which come before it.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .launch import KernelFunction
+
+FOLDER = Path(__file__).parent
+"""Where this package's .cu files lie."""
+
+INCLUDE = FOLDER / "include"
+"""Headers for kernels, the same on GPU and CPU."""
+
+_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
+_OWN_INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"', re.MULTILINE)
+_SYSTEM_INCLUDE = re.compile(r"^[ \t]*#[ \t]*include[ \t]*(<[^>]+>)", re.MULTILINE)
+_DEFINE = re.compile(r"^[ \t]*#[ \t]*define[ \t]+(\w+)[ \t]+([^\n]+?)[ \t]*$", re.MULTILINE)
+_USING = re.compile(r"\busing\s+(\w+)\s*=\s*([\w\s]+?)\s*;")
+_TYPEDEF = re.compile(r"\btypedef\s+([\w\s]+?)\s+(\w+)\s*;")
+_KERNEL = re.compile(r'(extern\s+"C"\s+)?__global__([^;{}]*?)\b(\w+)\s*\(([^()]*)\)\s*\{')
+_C_BLOCK = re.compile(r'extern\s+"C"\s*\{')
+_BOUNDS = re.compile(r"__launch_bounds__\s*\(\s*([^,()]+)[^()]*\)")
+_WORD = re.compile(r"[A-Za-z_]\w*")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a kernel.
+
+    Attributes:
+        name: its name.
+        type: its type as C++ spells it, without `const`: `"float"`, `"unsigned long long"`.
+        pointer: whether it is a pointer to that type.
+        constant: whether what it points to is `const`: the kernel only reads it.
+    """
+
+    name: str
+    type: str
+    pointer: bool
+    constant: bool
+
+    def __str__(self) -> str:
+        const = "const " if self.constant else ""
+        return f"{const}{self.type}{'*' if self.pointer else ''} {self.name}"
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What the text says of a kernel: its parameters, and how many threads a block may have."""
+
+    name: str
+    parameters: tuple[Parameter, ...]
+    most_threads: int
+
+
+class Source:
+    """A .cu file with definitions.
+
+    Args:
+        path: the file; a relative path is looked for in this package's folder, then in the
+            working directory.
+        definitions: names and what they stand for: text, or a number.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if a definition is no name of C++, or no text or number.
+    """
+
+    def __init__(self, path: str | Path, **definitions: str | int | float) -> None:
+        self.path = _find(path)
+        self.definitions = {name: _spelled(name, value) for name, value in definitions.items()}
+        self.label = _label(self.path, self.definitions)
+
+    @functools.cached_property
+    def own_text(self) -> str:
+        """The text of the file itself."""
+        return self.path.read_text(encoding="utf-8")
+
+    @functools.cached_property
+    def files(self) -> dict[Path, str]:
+        """The file and all it includes with quotes, also indirectly, and their texts."""
+        found: dict[Path, str] = {self.path: self.own_text}
+        queue = [self.path]
+        while queue:
+            path = queue.pop()
+            for name in _OWN_INCLUDE.findall(_without_comments(found[path])):
+                for folder in (path.parent, INCLUDE):
+                    included = (folder / name).resolve()
+                    if included.is_file():
+                        if included not in found:
+                            found[included] = included.read_text(encoding="utf-8")
+                            queue.append(included)
+                        break
+        return found
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Tells this source from any other: of its text, the headers' and the definitions."""
+        digest = hashlib.sha256(repr(sorted(self.definitions.items())).encode())
+        for path in sorted(self.files):
+            digest.update(f"\0{path.name}\0{self.files[path]}".encode())
+        return digest.hexdigest()[:16]
+
+    @property
+    def prelude(self) -> str:
+        """What stands before the file: system headers, then the definitions, which they must not
+        see, as theirs are names like `T`, too."""
+        headers: list[str] = []
+        for text in self.files.values():
+            headers += _SYSTEM_INCLUDE.findall(_without_comments(text))
+        lines = [f"#include {header}" for header in dict.fromkeys(headers)]
+        lines += [f"#define {name} {value}" for name, value in self.definitions.items()]
+        return "".join(f"{line}\n" for line in lines)
+
+    @functools.cached_property
+    def kernels(self) -> dict[str, Signature]:
+        """The kernels of the file by name.
+
+        Raises:
+            ValueError: for a kernel that is not `extern "C"`, whose name would be another one after
+                compilation, or a parameter that cannot be read.
+        """
+        text = _without_comments(self.own_text)
+        names = self._names()
+        found = {}
+        for linkage, before, name, parameters in _KERNEL.findall(text):
+            name = _resolved(name, names)
+            if not linkage and not _C_BLOCK.search(text):
+                raise ValueError(f'{self.path.name}: kernel {name} must be declared extern "C"')
+            bounds = _BOUNDS.search(before)
+            most = _resolved(bounds[1], names) if bounds else ""
+            found[name] = Signature(
+                name,
+                tuple(
+                    _parameter(self.path, name, _resolved(p, names))
+                    for p in parameters.split(",")
+                    if p.strip() not in ("", "void")
+                ),
+                int(most) if most.isdigit() else 1024,
+            )
+        return found
+
+    def kernel(self, name: str) -> KernelFunction:
+        """The kernel of that name, which is compiled when it is first called.
+
+        Raises:
+            ValueError: if the file has no such kernel, or one with parameters that cannot be read.
+        """
+        from .launch import KernelFunction
+
+        if name not in self.kernels:
+            there = ", ".join(self.kernels) or "none"
+            raise ValueError(f"{self.path.name} has no kernel {name!r}; there are: {there}")
+        return KernelFunction(self, self.kernels[name])
+
+    def _names(self) -> dict[str, str]:
+        """What names stand for: definitions, and the macros and aliases in the texts."""
+        names: dict[str, str] = {}
+        for text in self.files.values():
+            clean = _without_comments(text)
+            names |= dict(_DEFINE.findall(clean))
+            names |= dict(_USING.findall(clean))
+            names |= {name: meaning for meaning, name in _TYPEDEF.findall(clean)}
+        return names | self.definitions
+
+    def __repr__(self) -> str:
+        return f"<CUDA source {self.label}>"
+
+
+@functools.cache
+def kernel(path: str | Path, name: str, **definitions: str | int | float) -> KernelFunction:
+    """`Source(path, **definitions).kernel(name)`, the same object each time.
+
+    Every source is read, and every module compiled, once in a process.
+    """
+    return _source(path, tuple(sorted(definitions.items()))).kernel(name)
+
+
+@functools.cache
+def _source(path: str | Path, definitions: tuple[tuple[str, str | int | float], ...]) -> Source:
+    return Source(path, **dict(definitions))
+
+
+def _find(path: str | Path) -> Path:
+    for candidate in (FOLDER / path, Path(path)):
+        if candidate.is_file():
+            return candidate.resolve()
+    raise FileNotFoundError(f"no CUDA source {str(path)!r} in {FOLDER} or {Path.cwd()}")
+
+
+def _spelled(name: str, value: str | int | float) -> str:
+    """A definition's value in C++."""
+    if not _WORD.fullmatch(name):
+        raise ValueError(f"definition {name!r} is no name of C++")
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if not isinstance(value, str) or "\n" in value:
+        raise ValueError(f"definition {name} must be a number or one line of text, not {value!r}")
+    return value
+
+
+def _label(path: Path, definitions: dict[str, str]) -> str:
+    """A name for people: `softmax.cu (T=float)`."""
+    inside = ", ".join(f"{name}={value}" for name, value in definitions.items())
+    return f"{path.name} ({inside})" if inside else path.name
+
+
+def _without_comments(text: str) -> str:
+    return _COMMENT.sub(" ", text)
+
+
+def _resolved(text: str, names: dict[str, str]) -> str:
+    """The text with every name replaced by what it stands for, as the preprocessor does."""
+    for _ in range(16):  # a name may stand for another; a circle ends here
+        replaced = _WORD.sub(lambda word: names.get(word[0], word[0]), text)
+        if replaced == text:
+            break
+        text = replaced
+    return text.strip()
+
+
+def _parameter(path: Path, kernel_name: str, text: str) -> Parameter:
+    """Read `const float* __restrict__ x`."""
+    words = re.sub(r"__restrict__|__restrict|__grid_constant__|\bvolatile\b", " ", text)
+    match = re.fullmatch(r"\s*([\w\s:]+?)\s*(\*?)\s*(?:const\s+)?(\w+)\s*", words)
+    if not match or not match[1]:
+        raise ValueError(f"{path.name}: kernel {kernel_name}: cannot read the parameter {text!r}")
+    parts = match[1].split()
+    return Parameter(
+        name=match[3],
+        type=" ".join(part for part in parts if part != "const"),
+        pointer=bool(match[2]),
+        constant="const" in parts,
+    )
