@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array
 from .arrays import address
 from .c_types import BFLOAT16, dtypes, element
 from .source import Parameter, Signature, Source
@@ -181,7 +180,7 @@ def _array(kernel: str, parameter: Parameter, kind: type) -> Convert:
     usual = right[0] if right else None
     wide = count > 1
 
-    def check(x: Array | None) -> Any:
+    def check(x: Any) -> Any:
         fits = x.__class__ is kind or isinstance(x, kind)
         if not fits:
             if x is None:

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays import Array
 from ..errors import EmulatorError
 from ..source import Signature, Source
 from .build import library
@@ -27,9 +26,10 @@ ORDER = "MINIGRAD_CUDA_ON_CPU_ORDER"
 ORDERS = ("forward", "reverse", "random")
 
 _PLACE = re.compile(r"(.*?):(\d+): (.*)", re.DOTALL)
-_POISON = {4: np.uint32(0xFFFFFFFF), 8: np.uint64(0xFFFFFFFFFFFFFFFF)}
-"""The bits of unwritten shared memory, by the size of a number. They are a NaN that no computation
-makes of itself, and that most computations with it pass on."""
+_POISON = {"f2": 0xFFFF, "f4": 0xFFFF0000, "f8": 0xFFFFFC0000000000}
+"""The least bits of unwritten shared memory in results, by their type. All bits of that memory are
+ones, a NaN that no computation makes of itself (its first bits would be 0x7fc or 0xffc), and that
+most computations pass on; of a narrower type made wider, the last bits are zeros."""
 
 
 class _Launch(ctypes.Structure):
@@ -140,11 +140,12 @@ def _read(values: list[Any], written: list[int]) -> list[Any]:
     return [value for i, value in enumerate(values) if i not in written]
 
 
-def _poisoned(x: Array) -> int:
-    """How many numbers of an array have the bits of unwritten shared memory."""
-    if not isinstance(x, np.ndarray) or x.dtype.kind != "f" or x.itemsize not in _POISON:
+def _poisoned(x: Any) -> int:
+    """How many numbers of an array come from unwritten shared memory."""
+    kind = x.dtype.str[1:]
+    if kind not in _POISON or not isinstance(x, np.ndarray):
         return 0
-    return int(np.count_nonzero(x.view(f"u{x.itemsize}") == _POISON[x.itemsize]))
+    return int(np.count_nonzero(x.view(f"u{x.itemsize}") >= _POISON[kind]))
 
 
 def _error(kernel: str, message: str) -> EmulatorError:

@@ -21,7 +21,7 @@ struct Copies {
   unsigned group;  // how many groups were committed
 };
 
-inline Copies copies[MOST_THREADS];
+inline Copies* copies;  // of each thread; beside the stacks, for it is large
 
 CUDA_ON_CPU_UNWATCHED inline Copy* new_copy(Place place) {
   Copies& mine = copies[current->number];
@@ -57,7 +57,7 @@ CUDA_ON_CPU_UNWATCHED inline void forget_copies() {
   }
 }
 
-inline void start_copy(void* to, const void* from, unsigned size, bool zeros, Place place) {
+CUDA_ON_CPU_UNWATCHED inline void start_copy(void* to, const void* from, unsigned size, bool zeros, Place place) {
   uintptr_t places = reinterpret_cast<uintptr_t>(to);
   if (!zeros) places |= reinterpret_cast<uintptr_t>(from);
   if (places % size) {
@@ -70,7 +70,7 @@ inline void start_copy(void* to, const void* from, unsigned size, bool zeros, Pl
 }
 
 // Deliver all groups but the latest `pending`; a group that is not yet committed counts as none.
-inline void deliver_copies(unsigned pending) {
+CUDA_ON_CPU_UNWATCHED inline void deliver_copies(unsigned pending) {
   unsigned committed = current_group();
   if (committed <= pending) return;
   while (Copy* copy = oldest_copy(committed - pending)) {

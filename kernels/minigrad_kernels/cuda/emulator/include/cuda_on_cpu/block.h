@@ -48,12 +48,13 @@ struct Block {
   Place barrier;
   unsigned rounds;
   bool has_copies;  // asynchronous ones
-  Signal started, ended, signals[2], fence;
+  Signal ended, signals[2], fence;
   Context outside;
   WatchedThread outside_watched;
   void (*run)(void** arguments);
   void** arguments;
   unsigned turn;   // whose it is, an index of order
+  unsigned turns;  // blocks that have run before
   unsigned spins;  // turns given away by threads that wait in a loop
   unsigned order[MOST_THREADS];
   State state[MOST_THREADS];

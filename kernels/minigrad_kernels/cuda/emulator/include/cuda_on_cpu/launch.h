@@ -35,10 +35,24 @@ inline char* stacks;
 inline bool have_stacks() {
   if (stacks) return true;
   int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-  void* memory = mmap(nullptr, STACK * MOST_THREADS, PROT_READ | PROT_WRITE, flags, -1, 0);
+  size_t size = STACK * MOST_THREADS + sizeof(Copies) * MOST_THREADS;
+  void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, flags, -1, 0);
   if (memory == MAP_FAILED) return false;
   stacks = static_cast<char*>(memory);
+  copies = reinterpret_cast<Copies*>(stacks + STACK * MOST_THREADS);
   return true;
+}
+
+// What the thread sanitizer takes for a thread: a stack. In the next block it is that of another
+// CUDA thread, so that two blocks which write to one place by the same threads are found.
+inline WatchedThread stack_owner[MOST_THREADS];
+
+CUDA_ON_CPU_UNWATCHED inline unsigned stack_of(unsigned number) {
+#if defined(__SANITIZE_THREAD__)
+  return (number + block.turns) % block.threads;
+#else
+  return number;
+#endif
 }
 
 inline unsigned long long* stack_end(unsigned thread) {
@@ -54,7 +68,7 @@ struct Dice {
   }
 };
 
-inline void choose_order(int order, unsigned seed) {
+CUDA_ON_CPU_UNWATCHED inline void choose_order(int order, unsigned seed) {
   for (unsigned i = 0; i < block.threads; i++) {
     block.order[i] = order == REVERSE ? block.threads - 1 - i : i;
   }
@@ -89,29 +103,30 @@ CUDA_ON_CPU_UNWATCHED inline void check_edge(size_t dynamic) {
 }
 
 CUDA_ON_CPU_UNWATCHED inline void run_thread() {
-  block.started.acquire();
   block.run(block.arguments);
   thread_exits();
 }
 
 // What is the same in all blocks of a grid.
-inline void describe_threads() {
+CUDA_ON_CPU_UNWATCHED inline void describe_threads() {
   for (unsigned number = 0; number < block.threads; number++) {
     Thread& thread = block.thread[number];
     thread.number = number;
     thread.index = {number % block.size.x, number / block.size.x % block.size.y,
                     number / (block.size.x * block.size.y)};
     *stack_end(number) = STACK_END;
+    stack_owner[number].create();
   }
 }
 
-inline void prepare_thread(unsigned number) {
+CUDA_ON_CPU_UNWATCHED inline void prepare_thread(unsigned number) {
   Thread& thread = block.thread[number];
+  unsigned stack = stack_of(number);
   block.state[number] = READY;
-  thread.watched.create();
+  thread.watched = stack_owner[stack];
   // At one offset in all stacks, local variables would compete for the same lines of the cache.
-  size_t offset = number * 5 % 61 * 64;
-  prepare(thread.context, stacks + number * STACK, STACK - offset, run_thread);
+  size_t offset = stack * 5 % 61 * 64;
+  prepare(thread.context, stacks + stack * STACK, STACK - offset, run_thread);
 }
 
 // Nobody can go on although some have not exited: say where the first of them waits, and another.
@@ -145,6 +160,7 @@ CUDA_ON_CPU_UNWATCHED inline void check_stacks() {
 }
 
 CUDA_ON_CPU_UNWATCHED inline void run_block(const Launch& launch, unsigned seed) {
+  forget_accesses_to_variables();
   block.live = block.threads;
   block.arrived = block.votes = block.turn = block.spins = 0;
   memset(block.warp, 0, sizeof(block.warp));
@@ -153,13 +169,9 @@ CUDA_ON_CPU_UNWATCHED inline void run_block(const Launch& launch, unsigned seed)
   choose_order(launch.order, seed);
   allow_access(stacks, STACK * block.threads);  // as the last block left them
   for (unsigned i = 0; i < block.threads; i++) prepare_thread(i);
-  block.outside_watched.adopt_current();
-  block.started.release();
   current = &block.thread[block.order[0]];
   current->watched.switch_to();
   switch_context(block.outside, current->context);
-  block.ended.acquire();
-  for (unsigned i = 0; i < block.threads; i++) block.thread[i].watched.destroy();
   if (block.live && !message[0]) report_deadlock();
   check_edge(launch.shared);
 }
@@ -182,7 +194,7 @@ inline unsigned long long place_in_grid(const Launch& launch, unsigned long long
 }
 
 // Run the grid; 0, or 1 if something was wrong, which `message` then says.
-inline int launch(void (*run)(void** arguments), const Launch& launch) {
+CUDA_ON_CPU_UNWATCHED inline int launch(void (*run)(void** arguments), const Launch& launch) {
   message[0] = 0;
   if (!have_stacks()) {
     report({"", 0}, "there is no memory for the stacks of %u threads", MOST_THREADS);
@@ -191,18 +203,22 @@ inline int launch(void (*run)(void** arguments), const Launch& launch) {
   block.size = {launch.block[0], launch.block[1], launch.block[2]};
   block.grid = {launch.grid[0], launch.grid[1], launch.grid[2]};
   block.threads = block.size.x * block.size.y * block.size.z;
+  block.outside_watched.adopt_current();
   describe_threads();
   block.run = run;
   block.arguments = launch.arguments;
   unsigned long long plane = static_cast<unsigned long long>(block.grid.x) * block.grid.y;
   unsigned long long blocks = plane * block.grid.z;
   for (unsigned long long turn = 0; turn < blocks && !message[0]; turn++) {
+    block.turns = static_cast<unsigned>(turn);
     unsigned long long at = place_in_grid(launch, turn, blocks);
     block.index = {static_cast<unsigned>(at % block.grid.x),
                    static_cast<unsigned>(at / block.grid.x % block.grid.y),
                    static_cast<unsigned>(at / plane)};
     run_block(launch, launch.seed + static_cast<unsigned>(at));
   }
+  block.ended.acquire();
+  for (unsigned i = 0; i < block.threads; i++) stack_owner[i].destroy();
   check_stacks();
   fflush(stdout);  // of printf in kernels
   return message[0] != 0;

@@ -22,7 +22,10 @@ extern "C" void __asan_poison_memory_region(const volatile void*, size_t);
 extern "C" void __asan_unpoison_memory_region(const volatile void*, size_t);
 #endif
 #if defined(__SANITIZE_THREAD__)
+#include <link.h>
 extern "C" {
+void __tsan_java_alloc(unsigned long memory, unsigned long size);
+void __tsan_java_free(unsigned long memory, unsigned long size);
 void* __tsan_get_current_fiber();
 void* __tsan_create_fiber(unsigned);
 void __tsan_destroy_fiber(void*);
@@ -63,6 +66,41 @@ struct Signal {
 #endif
   }
 };
+
+#if defined(__SANITIZE_THREAD__)
+
+// Where the variables of this library lie, its shared memory among them.
+struct Segment {
+  unsigned long start, size;
+};
+
+inline int find_segment(dl_phdr_info* library, size_t, void* found) {
+  Segment& segment = *static_cast<Segment*>(found);
+  for (int i = 0; i < library->dlpi_phnum; i++) {
+    const auto& part = library->dlpi_phdr[i];
+    unsigned long start = library->dlpi_addr + part.p_vaddr;
+    bool writable = part.p_type == PT_LOAD && (part.p_flags & PF_W);
+    if (!writable || segment.start < start || segment.start >= start + part.p_memsz) continue;
+    segment = {(start + 7) & ~7ul, (part.p_memsz - 8) & ~7ul};
+    return 1;
+  }
+  return 0;
+}
+
+#endif
+
+// Blocks run one after the other in the same shared memory. On a GPU nothing orders them: so
+// nothing tells the sanitizer that they are ordered, except that with each block the variables of
+// this library count as new memory. (The calls are those of a Java runtime, which moves its
+// objects.)
+inline void forget_accesses_to_variables() {
+#if defined(__SANITIZE_THREAD__)
+  static Segment segment{reinterpret_cast<unsigned long>(&segment), 0};
+  if (!segment.size) dl_iterate_phdr(find_segment, &segment);
+  __tsan_java_free(segment.start, segment.size);
+  __tsan_java_alloc(segment.start, segment.size);
+#endif
+}
 
 struct WatchedThread {
 #if defined(__SANITIZE_THREAD__)

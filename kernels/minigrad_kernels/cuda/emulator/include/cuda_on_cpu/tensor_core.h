@@ -55,7 +55,7 @@ CUDA_ON_CPU_UNWATCHED inline void multiply_fragments(Thread* lanes, unsigned) {
 }
 
 template <class Register>
-inline void mma(const char* operation, float (&d)[4], const unsigned (&a)[4],
+CUDA_ON_CPU_UNWATCHED inline void mma(const char* operation, float (&d)[4], const unsigned (&a)[4],
                 const unsigned (&b)[2], Place place) {
   Thread* me = current;
   for (int i = 0; i < 4; i++) me->given.words[i] = a[i];
@@ -77,6 +77,11 @@ CUDA_ON_CPU_UNWATCHED inline const uint16_t* matrix_row(unsigned row) {
   return static_cast<const uint16_t*>(block.warp[current->number / WARP].rows[row]);
 }
 
+CUDA_ON_CPU_UNWATCHED inline void share_row(const void* row, Place place) {
+  current->given.pointers[0] = row;
+  meet("ldmatrix", 0xffffffffu, collect_rows, place);
+}
+
 template <int COUNT, bool TRANSPOSED>
 inline void load_matrices(unsigned (&registers)[COUNT], const void* row, Place place) {
   Thread* me = current;
@@ -85,8 +90,7 @@ inline void load_matrices(unsigned (&registers)[COUNT], const void* row, Place p
     report(place, "ldmatrix: the row of thread %u is not aligned to 16 bytes", me->number);
     stop_block();
   }
-  me->given.pointers[0] = row;
-  meet("ldmatrix", 0xffffffffu, collect_rows, place);
+  share_row(row, place);
   for (unsigned matrix = 0; matrix < COUNT; matrix++) {
     unsigned pair = 0;
     for (unsigned i = 0; i < 2; i++) {

@@ -1,0 +1,299 @@
+"""Memory errors and races in CUDA kernels, found on the CPU.
+
+Kernels run on the emulator in a child process in which a sanitizer watches every access to memory:
+the address sanitizer for reads and writes outside of arrays, shared ones included (`memcheck`), the
+thread sanitizer for accesses of two threads that no barrier orders (`racecheck`).
+
+>>> check("softmax", "racecheck")  # doctest: +SKIP
+[]
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import json
+import linecache
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .emulator import build
+from .errors import EmulatorError
+
+TOOLS = {"memcheck": "address", "racecheck": "thread"}
+"""The tools, named as NVIDIA's compute-sanitizer names its own, and the sanitizer of each."""
+
+_LIBRARIES = {"address": "asan", "thread": "tsan"}
+_OPTIONS = {
+    "address": {
+        "ASAN_OPTIONS": "halt_on_error=0:detect_leaks=0:exitcode=0:log_path={log}"
+        ":detect_stack_use_after_return=0:allocator_may_return_null=1:handle_abort=1"
+    },
+    "thread": {
+        # Python and its libraries were not compiled for it: what they do is not looked at.
+        "TSAN_OPTIONS": "halt_on_error=0:exitcode=0:log_path={log}:history_size=7"
+        ":ignore_noninstrumented_modules=1:report_thread_leaks=0:report_signal_unsafe=0"
+    },
+}
+_WORDS = {
+    "heap-buffer-overflow": "outside of an array",
+    "global-buffer-overflow": "outside of an array in shared or constant memory",
+    "use-after-poison": "behind the dynamic shared memory",
+    "stack-buffer-overflow": "outside of a local array",
+    "dynamic-stack-buffer-overflow": "outside of a local array",
+    "heap-use-after-free": "in an array that no longer exists",
+    "SEGV": "where there is no memory",
+}
+_REPORT = re.compile(
+    r"^(?:==\d+==ERROR: AddressSanitizer: (?P<memory>[\w-]+)|WARNING: ThreadSanitizer: (?P<race>[\w ]+) \()",
+    re.MULTILINE,
+)
+_ACCESS = re.compile(
+    r"(?:^|\n)\s*(?:Previous )?(?:atomic )?(?P<what>read|write) of size (?P<size>\d+)"
+    r"|caused by a (?P<segv>READ|WRITE) memory access",
+    re.IGNORECASE,
+)
+_FRAME = re.compile(
+    r"^\s*#\d+ (?:0x[0-9a-f]+ in )?(.+?) (\S+?):(\d+)(?::\d+)?(?: \(.*)?$", re.MULTILINE
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something wrong that a kernel did.
+
+    Attributes:
+        tool: who found it: `"memcheck"`, `"racecheck"`, or `"emulator"` for what it reports itself.
+        what: what it is, in words.
+        file, line: where; empty and 0 where that is not known.
+        text: that line of the source.
+        other: where the other thread of a race has been, as `file:line`; else empty.
+        function: the function there.
+    """
+
+    tool: str
+    what: str
+    file: str = ""
+    line: int = 0
+    text: str = ""
+    other: str = ""
+    function: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}: " if self.file else ""
+        inside = f" (in {self.function})" if self.function else ""
+        source = f"\n    {self.text}" if self.text else ""
+        return f"{place}{self.what}{inside}{source}"
+
+
+def check(run: str | Path | Callable[[], object], tool: str = "memcheck") -> list[Finding]:
+    """Run kernels under a sanitizer and return what it found, each place once.
+
+    Args:
+        run: the name of one of this package's kernels, which is tried on all its samples; a Python
+            file, which is run as a program; `"file.py:function"` or a function of a module, which
+            is called without arguments. Each of these launches the kernels to be checked.
+        tool: `"memcheck"` or `"racecheck"`.
+
+    Raises:
+        ValueError: for another tool, or something that cannot be run.
+        RuntimeError: if the sanitizer is not installed, or the program failed by itself, with the
+            end of what it wrote.
+    """
+    if tool not in TOOLS:
+        raise ValueError(f"tool must be one of {', '.join(TOOLS)}, not {tool!r}")
+    target = _target(run)
+    with tempfile.TemporaryDirectory(prefix="minigrad-check-") as folder:
+        errors = Path(folder) / "errors.json"
+        log = Path(folder) / "log"
+        ended = subprocess.run(
+            [*_command(tool), json.dumps([target, str(errors)])],
+            env=_environment(TOOLS[tool], log),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        reports = "".join(p.read_text(errors="replace") for p in sorted(Path(folder).glob("log*")))
+        findings = _findings(reports, tool)
+        if errors.exists():
+            findings += [_of_the_emulator(e) for e in json.loads(errors.read_text())]
+        elif not findings:  # it did not get to its end
+            told = (ended.stdout + ended.stderr + reports).strip()[-3000:]
+            raise RuntimeError(f"{target[-1]} failed under {tool}:\n{told}")
+    return list(dict.fromkeys(findings))
+
+
+# What to run
+
+
+def _target(run: str | Path | Callable[[], object]) -> list[str]:
+    """What to run in words for another process: how, and what."""
+    if callable(run):
+        file, name = inspect.getsourcefile(run), run.__qualname__
+        if file is None or "." in name or "<" in name:
+            raise ValueError(f"{run!r} must be a function that a module defines, to be found again")
+        return ["function", file, name]
+    file, _, name = str(run).partition(":")
+    if file.endswith(".py"):
+        if not Path(file).is_file():
+            raise ValueError(f"there is no file {file!r}")
+        return ["function", file, name] if name else ["program", file]
+    from ..registry import KERNELS
+
+    if str(run) not in KERNELS:
+        raise ValueError(f"{str(run)!r} is neither a kernel nor a Python file")
+    if not any(i.backend == "cuda-on-cpu" for i in KERNELS[str(run)].implementations):
+        raise ValueError(f"the kernel {run} has no CUDA implementation")
+    return ["kernel", str(run)]
+
+
+def _command(tool: str) -> list[str]:
+    code = "from minigrad_kernels.cuda.check import in_child; in_child()"
+    command = [sys.executable, "-c", code]
+    # The thread sanitizer wants memory at certain addresses, which random ones may occupy.
+    setarch = shutil.which("setarch")
+    return [setarch, "-R", *command] if setarch and tool == "racecheck" else command
+
+
+def _environment(sanitizer: str, log: Path) -> dict[str, str]:
+    options = {name: text.format(log=log) for name, text in _OPTIONS[sanitizer].items()}
+    return {
+        **os.environ,
+        **options,
+        "LD_PRELOAD": _sanitizer_library(sanitizer),
+        build.SANITIZE: sanitizer,
+        "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path),
+        "OPENBLAS_NUM_THREADS": "1",
+        "PYTHONFAULTHANDLER": "",
+    }
+
+
+def _sanitizer_library(sanitizer: str) -> str:
+    """The library that must be loaded before Python's own."""
+    why = build.reason()
+    if why:
+        raise RuntimeError(why)
+    name = f"lib{_LIBRARIES[sanitizer]}.so"
+    found = subprocess.run(
+        [*(build.compiler() or ()), f"-print-file-name={name}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.strip()
+    if not os.path.isabs(found):
+        raise RuntimeError(f"{name}, the {sanitizer} sanitizer of the C++ compiler, was not found")
+    return os.path.realpath(found)
+
+
+# In the child process
+
+
+def in_child() -> None:
+    """Run what the command line says, and write the emulator's own errors to a file."""
+    target, errors = json.loads(sys.argv[1])
+    found: list[EmulatorError] = []
+    if target[0] == "kernel":
+        _run_samples(target[1], found)
+    else:
+        try:
+            _call(target)
+        except EmulatorError as error:
+            found.append(error)
+    Path(errors).write_text(json.dumps([[e.kernel, e.what, e.file, e.line] for e in found]))
+
+
+def _call(target: list[str]) -> None:
+    if target[0] == "program":
+        sys.argv = [target[1]]
+        runpy.run_path(target[1], run_name="__main__")
+        return
+    _, file, name = target
+    sys.path.insert(0, str(Path(file).resolve().parent))
+    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{file} is no Python module")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    getattr(module, name)()
+
+
+def _run_samples(name: str, found: list[EmulatorError]) -> None:
+    """Run the CUDA implementations of a kernel on the samples that they accept."""
+    from ..registry import KERNELS
+
+    kernel = KERNELS[name]
+    for i in kernel.implementations:
+        if i.backend != "cuda-on-cpu":
+            continue
+        for call in kernel.samples(np.random.default_rng(7)):
+            args = [np.asarray(a) if isinstance(a, np.generic) else a for a in call.args]
+            if i.accepts is not None and not i.accepts(*args, **call.options):
+                continue
+            try:
+                i.run(*args, **call.options)
+            except EmulatorError as error:
+                found.append(error)
+
+
+# What the sanitizers report
+
+
+def _of_the_emulator(error: list[Any]) -> Finding:
+    kernel, what, file, line = error
+    return Finding("emulator", what, file, line, _line(file, line), function=kernel)
+
+
+def _findings(reports: str, tool: str) -> list[Finding]:
+    starts = [m.start() for m in _REPORT.finditer(reports)]
+    ends = [*starts, len(reports)][1:]
+    return [_finding(reports[i:j], tool) for i, j in zip(starts, ends, strict=True)]
+
+
+def _finding(report: str, tool: str) -> Finding:
+    head = _REPORT.match(report)
+    assert head is not None
+    accesses = list(_ACCESS.finditer(report))
+    ends = [m.start() for m in accesses[1:]] + [len(report)]
+    places = [_place(report[m.start() : end]) for m, end in zip(accesses, ends, strict=True)]
+    function, file, line = places[0] if places else _place(report)
+    first = _done(accesses[0]) if accesses else "access"
+    other = ""
+    if head["race"]:
+        what = f"race: {first}"
+        if len(places) > 1:
+            other = f"{places[1][1]}:{places[1][2]}"
+            what += f", and {_done(accesses[1])} of another thread in {other}, in no order"
+    else:
+        what = f"{first} {_WORDS.get(head['memory'], head['memory'])}"
+    return Finding(tool, what, file, line, _line(file, line), other, function)
+
+
+def _done(access: re.Match[str]) -> str:
+    if access["segv"]:
+        return access["segv"].lower()
+    return f"{access['what'].lower()} of {access['size']} bytes"
+
+
+def _place(stack: str) -> tuple[str, str, int]:
+    """Function, file and line of the innermost call in a source that is not the emulator's own."""
+    frames = [(m[1], m[2], int(m[3])) for m in _FRAME.finditer(stack)]
+    for function, file, line in frames:
+        if not Path(file).resolve().is_relative_to(build.HEADERS.resolve()):
+            return function.split("(")[0].rpartition("::")[2], file, line
+    return frames[0] if frames else ("", "", 0)
+
+
+def _line(file: str, line: int) -> str:
+    return linecache.getline(file, line).strip()
