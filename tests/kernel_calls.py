@@ -71,12 +71,14 @@ def check_equal(
     *,
     least: float = 0.0,
     non_finite: bool = False,
+    eps: float = 0.0,
 ) -> None:
     """As equal as rounding allows: `tolerance` units in the last place of the largest entry, times
     the root of the longest sum (errors of sums grow with their terms, not with their result).
     `least` stands for the largest entry where that is smaller: where terms cancel. `non_finite`:
     what is not finite is so in both, but need not be the same, as infinity times a small number is
-    infinite, and NaN where the number was rounded to 0."""
+    infinite, and NaN where the number was rounded to 0. `eps` is that of an implementation that
+    computes in a coarser type."""
     got, wanted = results(got), results(wanted)
     assert len(got) == len(wanted)
     longest = max([max(a.shape, default=1) for a in arrays_of(call)], default=1)
@@ -87,8 +89,8 @@ def check_equal(
             np.testing.assert_array_equal(y, z)
             continue
         size = np.abs(np.nan_to_num(z, posinf=0, neginf=0)).max(initial=least)
-        eps = max(float(np.finfo(z.dtype).eps), low_precision(call))
-        bound = k.tolerance * eps * float(np.sqrt(longest)) * float(size)
+        coarsest = max(float(np.finfo(z.dtype).eps), low_precision(call), eps)
+        bound = k.tolerance * coarsest * float(np.sqrt(longest)) * float(size)
         if non_finite:
             np.testing.assert_array_equal(np.isfinite(y), np.isfinite(z))
             y, z = y[np.isfinite(z)], z[np.isfinite(z)]

@@ -51,7 +51,7 @@ def check_same(k: Kernel, i: Implementation, call: Arguments, **options: Any) ->
     """The implementation agrees with the reference, and leaves its inputs alone."""
     wanted = k.reference(*call.args, **call.options)
     before = [a.copy() for a in arrays_of(call)]
-    check_equal(k, call, i.run(*call.args, **call.options), wanted, **options)
+    check_equal(k, call, i.run(*call.args, **call.options), wanted, eps=i.eps, **options)
     for a, b in zip(arrays_of(call), before, strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -245,7 +245,7 @@ def check_out(k: Kernel, i: Implementation) -> None:
             made = [change(r) for r in room()]
             got = given(i, call, made, several)
             assert all(y is o for y, o in zip(got if several else (got,), made, strict=True))
-            check_equal(k, call, got, wanted)
+            check_equal(k, call, got, wanted, eps=i.eps)
         for place in range(len(room())):
             fresh = room()
             fresh[place] = read_only(fresh[place])
@@ -311,7 +311,7 @@ def check_overlap(k: Kernel, i: Implementation) -> None:
                     for x, b in zip((*room, *arrays_of(variant)), before, strict=True):
                         np.testing.assert_array_equal(x, b)
                     continue
-                check_equal(k, call, got, wanted)
+                check_equal(k, call, got, wanted, eps=i.eps)
                 for x, b in zip(arrays_of(variant), before[len(room) :], strict=True):
                     if x is not moved:
                         np.testing.assert_array_equal(x, b)

@@ -118,14 +118,14 @@ def tried(k: Kernel, i: Implementation) -> int:
         accepted += 1
         wanted = k.reference(*call.args, **call.options)
         before = [a.copy() for a in arrays_of(call)]
-        check_equal(k, call, i.run(*call.args, **call.options), wanted)
+        check_equal(k, call, i.run(*call.args, **call.options), wanted, eps=i.eps)
         for a, b in zip(arrays_of(call), before, strict=True):
             np.testing.assert_array_equal(a, b)
         room = [np.full_like(y, 77) for y in results(wanted)]
         several = isinstance(wanted, (tuple, list))
         got = i.run(*call.args, **call.options, out=tuple(room) if several else room[0])
         assert all(y is o for y, o in zip(got if several else (got,), room, strict=True))
-        check_equal(k, call, got, wanted)
+        check_equal(k, call, got, wanted, eps=i.eps)
         if i.deterministic:
             for y, z in zip(results(i.run(*call.args, **call.options)), results(got), strict=True):
                 np.testing.assert_array_equal(y, z)

@@ -71,6 +71,8 @@ class Implementation:
         accepts: whether it computes these arguments correctly; None is always.
         worth: whether it is the faster choice for them; None is always.
         deterministic: same input, same bits, every time.
+        eps: the spacing of the numbers it rounds its inputs to, relative to their size, where it
+            computes in a coarser type than theirs; 0 where it does not.
     """
 
     backend: str
@@ -79,6 +81,7 @@ class Implementation:
     accepts: Predicate | None = None
     worth: Predicate | None = None
     deterministic: bool = True
+    eps: float = 0.0
 
     @property
     def label(self) -> str:
@@ -141,6 +144,7 @@ class Kernel:
         accepts: Predicate | None = None,
         worth: Predicate | None = None,
         deterministic: bool = True,
+        eps: float = 0.0,
     ) -> Callable[[Build], Build]:
         """Decorate a function that builds another implementation. The latest has precedence.
 
@@ -166,7 +170,7 @@ class Kernel:
         def add(build: Build) -> Build:
             for backend in backends:
                 entry = Implementation(
-                    backend, name or backend, build, accepts, worth, deterministic
+                    backend, name or backend, build, accepts, worth, deterministic, eps
                 )
                 self.implementations.insert(0, entry)
             self.forget_plans()
