@@ -12,6 +12,7 @@ from minigrad_kernels.arrays import array_module
 
 from . import dtypes
 from .arguments import integer, lengths_of
+from .device import empty_on
 from .ops.shape import broadcast_to, reshape
 from .tensor import Tensor, TensorLike, as_tensor, wrap
 
@@ -46,7 +47,7 @@ def ones(*size: Any, dtype: Any = None, requires_grad: bool = False, device: Any
 def empty(*size: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
     """A tensor of arbitrary contents, to be overwritten. See `zeros`."""
     shape, dtype = lengths_of(size, "empty"), _number_type(dtype, requires_grad, "empty")
-    return _placed(np.empty(shape, dtype), requires_grad, device)
+    return _placed(empty_on(shape, dtype, device), requires_grad, None)
 
 
 def full(
@@ -69,10 +70,12 @@ def _filled(
 ) -> Tensor:
     shape, dtype = lengths_of(size, name), _number_type(dtype, requires_grad, name)
     value = _one_number(value, name)
-    array = np.zeros(shape, dtype)
-    if value.item() != 0:
-        array[...] = value.cpu().data
-    return _placed(array, requires_grad, device)
+    number = value.cpu().data
+    if device is None and not number:
+        return _placed(np.zeros(shape, dtype), requires_grad, None)
+    array = empty_on(shape, dtype, device)
+    array[...] = number.astype(dtype)
+    return _placed(array, requires_grad, None)
 
 
 def _one_number(value: Any, name: str) -> Tensor:

@@ -18,6 +18,7 @@ from minigrad_kernels.random import blocks_taken
 
 from . import dtypes
 from .arguments import integer, lengths_of
+from .device import empty_on
 from .tensor import Tensor, TensorLike, as_tensor, wrap
 
 
@@ -145,13 +146,6 @@ def _floating(name: str, dtype: Any) -> np.dtype[Any]:
     return found
 
 
-def _empty(shape: tuple[int, ...], dtype: Any, device: Any) -> Any:
-    """An array without contents, on a device: "cpu", "cuda" or "cuda:0"; None is the CPU."""
-    if device is None or device == "cpu":
-        return np.empty(shape, dtype)
-    return wrap(np.empty(shape, dtype)).to(device).data
-
-
 def fill(array: Any, kernel: Any, generator: Generator | None) -> Any:
     """Overwrite `array` with the next numbers of a random kernel; returns it.
 
@@ -185,7 +179,7 @@ def rand(
     >>> rand(2, 3, generator=Generator(0)).shape
     (2, 3)
     """
-    array = _empty(lengths_of(size, "rand"), _floating("rand", dtype), device)
+    array = empty_on(lengths_of(size, "rand"), _floating("rand", dtype), device)
     return Tensor(fill(array, kernels.random_uniform, generator), None, requires_grad)
 
 
@@ -197,7 +191,7 @@ def randn(
     generator: Generator | None = None,
 ) -> Tensor:
     """Standard normal numbers. Raises as `rand`."""
-    array = _empty(lengths_of(size, "randn"), _floating("randn", dtype), device)
+    array = empty_on(lengths_of(size, "randn"), _floating("randn", dtype), device)
     return Tensor(fill(array, kernels.random_normal, generator), None, requires_grad)
 
 
@@ -320,7 +314,7 @@ def randint(
         raise ValueError(f"randint: {wanted} does not hold all of [{low}, {high})")
     if not (low >= -(2**63) and high <= 2**63):
         raise ValueError(f"randint: [{low}, {high}) is wider than int64")
-    x = fill(_empty(shape, np.uint64, device), kernels.random_bits, generator)
+    x = fill(empty_on(shape, np.uint64, device), kernels.random_bits, generator)
     if high - low < 2**64:
         x %= np.uint64(high - low)
     x += np.uint64(low % 2**64)  # two's complement: wraps around to negative numbers
@@ -341,7 +335,7 @@ def randperm(
     [0, 1, 2, 3, 4]
     """
     n = integer(n, "randperm", "n", 0)
-    keys = fill(_empty((n,), np.uint64, device), kernels.random_bits, generator)
+    keys = fill(empty_on((n,), np.uint64, device), kernels.random_bits, generator)
     wanted = dtypes.int64 if dtype is None else np.dtype(dtype)
     return wrap(keys.argsort(kind="stable").astype(wanted, copy=False))
 

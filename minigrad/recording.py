@@ -151,7 +151,8 @@ def operands(a: Any, b: Any, operation: str = "operation") -> tuple[Tensor, Tens
         b, a = _beside_number(as_tensor(b), a, operation)
         return a, b
     x, y = as_tensor(a), as_tensor(b)
-    a, b = (x, y) if x.data.__class__ is y.data.__class__ else together(operation, a, b)
+    both = x.data.__class__ is ndarray and y.data.__class__ is ndarray
+    a, b = (x, y) if both else together(operation, a, b)
     if a.data.dtype is not b.data.dtype:
         common = dtypes.promote(a.dtype, b.dtype, not a.ndim, not b.ndim)
         a, b = a.to(common), b.to(common)

@@ -14,6 +14,7 @@ from minigrad_kernels.layout import copied
 
 from . import dtypes
 from .arguments import axis_of
+from .device import gpu_name
 from .graph import Clock, Leaf, Node
 from .methods import TensorMethods
 
@@ -27,6 +28,7 @@ class Tensor(TensorMethods):
         data: an array (whose memory is shared), a tensor, a number, or nested lists of numbers.
         dtype: converted to this type; None keeps an array's, and gives Python floats the default.
         requires_grad: whether `backward` shall leave a gradient in `grad`.
+        device: `"cpu"`, `"cuda"`, `"cuda:1"`; None leaves an array where it is.
 
     Attributes:
         data: the NumPy or CuPy array. Writing to it directly is invisible to the engine.
@@ -41,8 +43,12 @@ class Tensor(TensorMethods):
     grad: Tensor | None
     node: Node | None
 
-    def __init__(self, data: Any, dtype: Any = None, requires_grad: bool = False) -> None:
+    def __init__(
+        self, data: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None
+    ) -> None:
         self.data = to_array(data, dtype)
+        if device is not None:
+            self.data = ops.to(wrap(self.data), device=device).data
         self.grad = None
         self.node = None
         if requires_grad:
@@ -71,6 +77,11 @@ class Tensor(TensorMethods):
         if isinstance(self.data, ndarray):
             return "cpu"
         return f"cuda:{self.data.device.id}"
+
+    @property
+    def is_cuda(self) -> bool:
+        """Whether it is on a GPU."""
+        return not isinstance(self.data, ndarray)
 
     @property
     def nbytes(self) -> int:
@@ -169,6 +180,15 @@ class Tensor(TensorMethods):
     def cpu(self) -> Tensor:
         """Itself, or a copy in main memory if it is on a GPU."""
         return self.to("cpu")
+
+    def cuda(self, device: Any = None) -> Tensor:
+        """Itself, or a copy on a GPU: the first one, or that of a number or a name (`"cuda:1"`).
+
+        Raises:
+            ValueError: if the name is not that of a GPU.
+            RuntimeError: if there is no such GPU, or it cannot be used; the message says why.
+        """
+        return self.to(gpu_name(device))
 
     def item(self) -> Any:
         """Its only element as a Python number.
@@ -428,7 +448,7 @@ def together(name: str, *given: Any) -> list[Tensor]:
     found = [as_tensor(x) for x in given]
     kind = found[0].data.__class__
     for x in found:
-        if x.data.__class__ is not kind:
+        if x.data.__class__ is not kind or (kind is not ndarray and x.device != found[0].device):
             break
     else:
         return found
@@ -438,8 +458,8 @@ def together(name: str, *given: Any) -> list[Tensor]:
     return [x.to(devices[0]) for x in found]
 
 
-def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """A new tensor with a copy of `data` (an array, a number, nested lists).
+def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
+    """A new tensor with a copy of `data` (an array, a number, nested lists), on a device.
 
     The copy of an array keeps the order of its axes in memory: channels that lie last stay there.
 
@@ -449,7 +469,10 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """
     array = to_array(data, dtype)
     is_fresh = isinstance(data, (bool, int, float, complex, list, tuple))
-    return Tensor(array if is_fresh else copied(array), None, requires_grad)
+    if not is_fresh:
+        moved = array if device is None else ops.to(wrap(array), device=device).data
+        array = copied(array) if moved is array else moved
+    return Tensor(array, None, requires_grad, device)
 
 
 def from_numpy(array: Any) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -44,8 +45,97 @@ def test_what_leaves_the_device_is_asked_for() -> None:
 
 
 def test_there_is_one_gpu() -> None:
-    with pytest.raises(RuntimeError, match="there is no cuda:1; this machine has 1 GPU"):
-        mg.zeros(2).to("cuda:1")
+    for wrong in (
+        lambda: mg.zeros(2).to("cuda:1"),
+        lambda: mg.zeros(2).cuda(1),
+        lambda: mg.zeros(2, device="cuda:1"),
+        lambda: mg.rand(2, device="cuda:1"),
+        lambda: mg.tensor([1.0], device="cuda:1"),
+        lambda: nn.Linear(2, 3).cuda(1),
+    ):
+        with pytest.raises(RuntimeError, match="there is no cuda:1; this machine has 1 GPU$"):
+            wrong()
+
+
+# Moving
+
+
+def test_cuda_and_cpu_are_methods_as_in_pytorch() -> None:
+    x = mg.tensor([1.5, 2.0])
+    assert not x.is_cuda
+    for y in (x.cuda(), x.cuda(0), x.cuda("cuda"), x.cuda("cuda:0"), Tensor(x, device="cuda")):
+        assert y.is_cuda and y.device == "cuda:0" and y.cuda() is y
+        assert y.cpu().tolist() == [1.5, 2.0]
+    with pytest.raises(ValueError, match="cuda: wants a GPU's number or name, got 'cpu'"):
+        x.cuda("cpu")
+    model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    weight = model[0].weight
+    assert model.cuda() is model and model[0].weight is weight
+    assert {t.device for t in model.state_dict().values()} == {"cuda:0"}
+    assert {t.device for t in model.cpu().state_dict().values()} == {"cpu"}
+
+
+def test_made_of_anything() -> None:
+    """A list, an array of either kind, a tensor: copied, and on the device that was named."""
+    array = np.array([1.0, 2.0], "f4")
+    there = mg.tensor(array, device="cuda")
+    for data in ([1.0, 2.0], array, mg.tensor(array), there, there.data):
+        x = mg.tensor(data, device="cuda:0", requires_grad=True)
+        assert x.device == "cuda:0" and x.is_leaf and x.requires_grad
+        assert x.cpu().tolist() == [1.0, 2.0]
+        assert not np.shares_memory(x.data._host, there.data._host)
+    assert mg.tensor(there, device="cpu").device == "cpu"
+    assert mg.tensor(there).device == "cuda:0"
+    assert Tensor(there, device="cuda").data is there.data
+
+
+def test_a_layer_and_its_input_are_on_one_device() -> None:
+    for layer, x in (
+        (nn.Linear(3, 2), mg.zeros(4, 3)),
+        (nn.Conv2d(1, 2, 3), mg.zeros(2, 1, 5, 5)),
+        (nn.BatchNorm1d(3), mg.zeros(4, 3)),
+        (nn.LayerNorm(3), mg.zeros(4, 3)),
+        (nn.Embedding(3, 2), mg.zeros(4, dtype=mg.int64)),
+    ):
+        with pytest.raises(TypeError, match="cpu and cuda:0"):
+            layer(x.cuda())
+        with pytest.raises(TypeError, match="cpu and cuda:0"):
+            layer.cuda()(x)
+        assert layer(x.cuda()).device == "cuda:0"
+
+
+def test_two_gpus_are_two_devices(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    places = property(lambda x: SimpleNamespace(id=x.ndim))
+    monkeypatch.setattr(cupy.ndarray, "device", places)
+    x, y = on_device([1.0, 2.0]), on_device([[1.0, 2.0]])
+    for combine in (
+        lambda: mg.stack([x, y]),
+        lambda: mg.pow(x, y),
+        lambda: mg.masked_fill(x, y > 0, 1.0),
+    ):
+        with pytest.raises(TypeError, match="cuda:1 and cuda:2"):
+            combine()
+
+
+def test_channels_stay_last_on_the_way() -> None:
+    images = np.zeros((2, 5, 7, 3), "f4").transpose(0, 3, 1, 2)
+    there = Tensor(images).cuda()
+    assert there.data.strides == there.cpu().data.strides == images.strides
+    turned = on_device(np.arange(6.0).reshape(2, 3))[:, ::2].T
+    check_same(turned.cpu().cuda().data, turned.data.get())
+
+
+def test_a_gpu_without_room(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> Any:
+        raise MemoryError("Out of memory allocating 1,024 bytes")
+
+    x = on_device([1.0])
+    monkeypatch.setattr(cupy, "array", full)
+    monkeypatch.setattr(cupy, "empty", full)
+    for wrong in (lambda: mg.zeros(2, 3).cuda(), lambda: mg.zeros(2, 3, device="cuda")):
+        with pytest.raises(MemoryError, match="to: no room for 24 bytes on cuda:0: Out of memory"):
+            wrong()
+    assert (x + 1).cpu().tolist() == [2.0]
 
 
 @pytest.mark.parametrize("number", [True, 2, 0.5])

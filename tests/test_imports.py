@@ -17,7 +17,7 @@ ROOT = Path(minigrad.__file__).parent
 KERNELS = Path(minigrad_kernels.__file__).parent
 
 LAYERS = [  # what stands on one line may import each other and everything above
-    {"graph", "dtypes", "arguments"},
+    {"graph", "dtypes", "arguments", "device"},
     {
         "tensor",
         "methods",

@@ -64,19 +64,9 @@ def _probe_numba() -> str | None:
 
 def _probe_cuda() -> str | None:
     """Compile and run one kernel: driver, device, compiler and headers must all be there."""
-    if not find_spec("cupy"):
-        return "the package cupy is not installed (install the extra cuda12 or cuda13)"
-    try:
-        import cupy  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    from .cuda import probe
 
-        if not cupy.cuda.is_available():
-            return "no CUDA driver or no CUDA device was found"
-        source = 'extern "C" __global__ void probe(float* x) { x[0] = 42.0f; }'
-        x = cupy.zeros(1, dtype=cupy.float32)
-        cupy.RawKernel(source, "probe")((1,), (1,), (x,))
-        return None if float(x[0]) == 42.0 else "a test kernel ran but gave a wrong result"
-    except Exception as error:  # whatever is broken in an installation, its words are the reason
-        return f"{type(error).__name__}: {error}".strip().splitlines()[0]
+    return probe.reason()
 
 
 def _probe_host_compiler() -> str | None:

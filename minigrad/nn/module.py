@@ -10,6 +10,7 @@ import numpy as np
 from minigrad_kernels.arrays import array_module
 
 from .. import dtypes, ops
+from ..device import gpu_name
 from ..inplace import write
 from ..tensor import RemovableHandle, Tensor, to_array, wrap
 from .parameter import Parameter
@@ -348,6 +349,8 @@ class Module:
 
         Raises:
             TypeError: if the type is not a floating-point type.
+            ValueError: for an unknown device.
+            RuntimeError: if there is no such GPU, or it cannot be used; the message says why.
         """
         for wish in target:
             if isinstance(wish, str):
@@ -366,6 +369,14 @@ class Module:
         for tensor, (new, grad) in zip(tensors, moved, strict=True):
             tensor.data, tensor.grad = new.data, grad
         return self
+
+    def cuda(self: M, device: Any = None) -> M:
+        """Move its tensors to a GPU: the first one, or that of a number or a name; see `to`."""
+        return self.to(gpu_name(device))
+
+    def cpu(self: M) -> M:
+        """`to("cpu")`."""
+        return self.to("cpu")
 
     def float(self: M) -> M:
         """`to(float32)`."""

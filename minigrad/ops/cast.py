@@ -9,6 +9,7 @@ import numpy as np
 from minigrad_kernels.arrays import is_array
 
 from .. import dtypes
+from ..device import device_name, moved
 from ..graph import mode
 from ..recording import record
 from ..tensor import Tensor, TensorLike, as_tensor
@@ -59,7 +60,8 @@ def to(
         TypeError: if a target is none of these, or is given twice; or if it is complex, and `x`
             requires a gradient.
         ValueError: for an unknown device.
-        RuntimeError: if there is no GPU to move to, or CuPy is missing.
+        RuntimeError: if there is no such GPU, or CuPy is missing; the message says why.
+        MemoryError: if the GPU has no room for it.
 
     >>> to([1.7, -1.7], "cpu", np.int64)
     tensor([ 1, -1])
@@ -72,7 +74,7 @@ def to(
     dtype = source if dtype is None else dtype
     device = home if device is None else device
     if device != home:
-        array = _moved(array, device)
+        array = moved(array, device)
     elif dtype == source and not copy:
         return x
     if dtype.kind == "c" and x.requires_grad and mode.recording:
@@ -112,7 +114,7 @@ def _targets(target: tuple[Any, ...], dtype: Any, device: Any) -> tuple[Any, Any
     found = np.dtype(types[0]) if types else None
     if found is not None:
         _check_numbers(found)
-    return found, _device(devices[0]) if devices else None
+    return found, device_name(devices[0]) if devices else None
 
 
 def _check_numbers(dtype: np.dtype[Any]) -> None:
@@ -120,35 +122,3 @@ def _check_numbers(dtype: np.dtype[Any]) -> None:
         dtypes.category(dtype)
     except TypeError as error:
         raise TypeError(f"to: {error}") from None
-
-
-def _device(name: Any) -> str:
-    """A device's full name: `"cuda"` is the first GPU."""
-    kind, _, number = str(name).partition(":")
-    if kind == "cpu" and number in ("", "0"):
-        return "cpu"
-    if kind == "cuda" and (number.isdecimal() or str(name) == "cuda"):
-        return f"cuda:{int(number or 0)}"
-    raise ValueError(f"to: unknown device {name!r}; wants 'cpu', 'cuda', 'cuda:0', 'cuda:1', ...")
-
-
-def _moved(array: Any, device: str) -> Any:
-    """The array on another device."""
-    if device == "cpu":
-        return array.get()
-    number = int(device.partition(":")[2])
-    try:
-        import cupy  # type: ignore[import-not-found,import-untyped,unused-ignore]
-    except ImportError:
-        raise RuntimeError(
-            f"to: moving a tensor to {device} needs the package cupy, which is not installed "
-            "(install the extra cuda12 or cuda13)"
-        ) from None
-    try:
-        count = int(cupy.cuda.runtime.getDeviceCount())
-    except cupy.cuda.runtime.CUDARuntimeError as error:
-        raise RuntimeError(f"to: no GPU can be used here for {device}: {error}") from None
-    if number >= count:
-        raise RuntimeError(f"to: there is no {device}; this machine has {count} GPUs")
-    with cupy.cuda.Device(number):
-        return cupy.asarray(array)

@@ -1,0 +1,94 @@
+"""Devices: their names, and arrays that are made there or moved there. Knows no tensors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from minigrad_kernels.layout import memory_order
+
+
+def device_name(name: Any) -> str:
+    """A device's full name: `"cuda"` is the first GPU.
+
+    Raises:
+        ValueError: for an unknown device.
+    """
+    kind, _, number = str(name).partition(":")
+    if kind == "cpu" and number in ("", "0"):
+        return "cpu"
+    if kind == "cuda" and (number.isdecimal() or str(name) == "cuda"):
+        return f"cuda:{int(number or 0)}"
+    raise ValueError(f"to: unknown device {name!r}; wants 'cpu', 'cuda', 'cuda:0', 'cuda:1', ...")
+
+
+def gpu_name(device: Any) -> str:
+    """The full name of a GPU that was given by its number, its name, or not at all.
+
+    Raises:
+        ValueError: if it is no GPU.
+    """
+    name = "cuda" if device is None else f"cuda:{device}" if device.__class__ is int else device
+    if not str(name).startswith("cuda"):
+        raise ValueError(f"cuda: wants a GPU's number or name, got {device!r}")
+    return device_name(name)
+
+
+def moved(array: Any, device: str) -> Any:
+    """The array on another device, the order of its axes in memory kept: channels stay last.
+
+    Raises:
+        RuntimeError: if there is no such GPU, or CuPy is missing; the message says why.
+        MemoryError: if the GPU has no room.
+    """
+    order = memory_order(array)
+    copy = _copied(array.transpose(order), device)
+    return copy.transpose([order.index(axis) for axis in range(array.ndim)])
+
+
+def _copied(array: Any, device: str) -> Any:
+    if device == "cpu":
+        return array.get()
+    with _placing(device, array.nbytes) as cupy:
+        return cupy.array(array)  # also from one GPU to another
+
+
+def empty_on(shape: tuple[int, ...], dtype: Any, device: Any) -> Any:
+    """A new array without contents on a device; None is the CPU. Raises as `moved`, and
+    `device_name`."""
+    name = "cpu" if device is None else device_name(device)
+    if name == "cpu":
+        return np.empty(shape, dtype)
+    with _placing(name, math.prod(shape) * np.dtype(dtype).itemsize) as cupy:
+        return cupy.empty(shape, dtype)
+
+
+@contextmanager
+def _placing(device: str, size: int) -> Iterator[Any]:
+    """For making an array of so many bytes on a GPU: gives CuPy, and says errors in words."""
+    try:
+        import cupy  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    except ImportError:
+        raise RuntimeError(
+            f"to: moving a tensor to {device} needs the package cupy, which is not installed "
+            "(install the extra cuda12 or cuda13)"
+        ) from None
+    from minigrad_kernels.cuda.probe import in_words
+
+    number = int(device.partition(":")[2])
+    try:
+        count = int(cupy.cuda.runtime.getDeviceCount())
+        if number < count:
+            with cupy.cuda.Device(number):
+                yield cupy
+            return
+    except MemoryError as error:
+        raise MemoryError(f"to: no room for {size} bytes on {device}: {error}") from None
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise RuntimeError(f"to: {device} cannot be used here: {in_words(error)}") from None
+    gpus = "1 GPU" if count == 1 else f"{count} GPUs"
+    raise RuntimeError(f"to: there is no {device}; this machine has {gpus}")
