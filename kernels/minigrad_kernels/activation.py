@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array, array_module, deliver
+from .cuda.arrays import computable
 from .layout import elementwise, large
 from .registry import Arguments, Kernel, Samples, arguments, kernel, per_element
 
@@ -220,12 +221,26 @@ def _on_numba(k: Kernel, worth: Callable[..., bool]) -> None:
         return getattr(activation, k.name)
 
 
-_cheap = (relu, relu_gradient, leaky_relu, leaky_relu_gradient, sigmoid_gradient, tanh_gradient)
-for _kernel in _cheap:
-    _on_numba(_kernel, large)
+def _alike(*arrays: Array, **_: object) -> bool:
+    return computable(*arrays)
 
-for _kernel in (
+
+def _on_cuda(k: Kernel) -> None:
+    @k.on("cuda", "cuda-on-cpu", accepts=_alike)
+    def build() -> Any:
+        from .cuda import activation
+
+        return getattr(activation, k.name)
+
+
+_cheap = (relu, relu_gradient, leaky_relu, leaky_relu_gradient, sigmoid_gradient, tanh_gradient)
+_costly = (
     *(elu, elu_gradient, sigmoid, tanh, silu, silu_gradient),
     *(softplus, softplus_gradient, gelu, gelu_gradient),
-):
+)
+for _kernel in _cheap:
+    _on_numba(_kernel, large)
+for _kernel in _costly:
     _on_numba(_kernel, many_exponentials)
+for _kernel in (*_cheap, *_costly):
+    _on_cuda(_kernel)
