@@ -99,10 +99,11 @@ extern "C" __global__ void __launch_bounds__(ELEMENTWISE_THREADS)
 
 // Smooth relatives of relu
 
-// x s, where s is the sigmoid of x.
-extern "C" __global__ void __launch_bounds__(ELEMENTWISE_THREADS)
+// x times its sigmoid, as x / (1 + exp(-x)). (Two blocks on a multiprocessor suffice, says the bound:
+// without it NVRTC saves registers on the division of doubles until it spills some.)
+extern "C" __global__ void __launch_bounds__(ELEMENTWISE_THREADS, 2)
     silu(const T* x, T* y, int64 size, int64 packs) {
-  map(size, packs, [](REAL x) { return x * logistic(x); }, y, x);
+  map(size, packs, [](REAL x) { return x / (1 + exponential(-x)); }, y, x);
 }
 
 // g s (1 + x (1 - s)), where s is the sigmoid of x.

@@ -16,12 +16,6 @@
 // Threads of a block, as in elementwise.py.
 #define ELEMENTWISE_THREADS 256
 
-// So many numbers at once: a number as a type, which a lambda can be compiled for.
-template <int COUNT>
-struct Numbers {
-  static constexpr int count = COUNT;
-};
-
 __device__ __forceinline__ int64 thread_in_grid() {
   return static_cast<int64>(blockIdx.x) * blockDim.x + threadIdx.x;
 }
@@ -29,15 +23,15 @@ __device__ __forceinline__ int64 threads_in_grid() {
   return static_cast<int64>(gridDim.x) * blockDim.x;
 }
 
-// body(Numbers<n>, i) for the places i, i + 1, ... of n numbers each, until all `size` are done: the
-// first `packs` times WIDTH of them in packs, the others alone. Called by the whole grid.
+// body.at<n>(i) for the places i, i + 1, ... of n numbers each, until all `size` are done: the first
+// `packs` times WIDTH of them in packs, the others alone. Called by the whole grid.
 template <int WIDTH, class Body>
 __device__ __forceinline__ void for_each(int64 size, int64 packs, Body body) {
   for (int64 i = thread_in_grid(); i < packs; i += threads_in_grid()) {
-    body(Numbers<WIDTH>(), i * WIDTH);
+    body.template at<WIDTH>(i * WIDTH);
   }
   for (int64 i = packs * WIDTH + thread_in_grid(); i < size; i += threads_in_grid()) {
-    body(Numbers<1>(), i);
+    body.template at<1>(i);
   }
 }
 
@@ -53,12 +47,37 @@ __device__ __forceinline__ Pack<Value, COUNT> applied(Function function, Pack<Va
   return first;
 }
 
-// y[i] = function(x[i], ...) for all i. Called by the whole grid.
-template <class Function, class Value, class... Inputs>
+// y[i] = function(x[i], ...) for all i, with one input or two. Called by the whole grid.
+template <class Function, class Value>
+struct MapOfOne {
+  Function function;
+  Value* y;
+  const Value* a;
+  template <int COUNT>
+  __device__ __forceinline__ void at(int64 i) const {
+    store_pack<COUNT>(y + i, applied(function, load_pack<COUNT>(a + i)));
+  }
+};
+
+template <class Function, class Value>
 __device__ __forceinline__ void map(int64 size, int64 packs, Function function, Value* y,
-                                    const Inputs*... x) {
-  for_each<16 / sizeof(Value)>(size, packs, [=](auto numbers, int64 i) {
-    constexpr int COUNT = decltype(numbers)::count;
-    store_pack<COUNT>(y + i, applied(function, load_pack<COUNT>(x + i)...));
-  });
+                                    const Value* a) {
+  for_each<16 / sizeof(Value)>(size, packs, MapOfOne<Function, Value>{function, y, a});
+}
+
+template <class Function, class Value>
+struct MapOfTwo {
+  Function function;
+  Value* y;
+  const Value *a, *b;
+  template <int COUNT>
+  __device__ __forceinline__ void at(int64 i) const {
+    store_pack<COUNT>(y + i, applied(function, load_pack<COUNT>(a + i), load_pack<COUNT>(b + i)));
+  }
+};
+
+template <class Function, class Value>
+__device__ __forceinline__ void map(int64 size, int64 packs, Function function, Value* y,
+                                    const Value* a, const Value* b) {
+  for_each<16 / sizeof(Value)>(size, packs, MapOfTwo<Function, Value>{function, y, a, b});
 }
