@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from .arrays import Array, array_module, deliver, deliver_all, summing_type
+from .cuda.channels import known
 from .layout import large, plain
-from .registry import Arguments, Cost, arguments, kernel
+from .registry import Arguments, Cost, Kernel, arguments, kernel
 
 # What both have in common. Here weight and bias have a shape that broadcasts with x.
 
@@ -92,6 +94,56 @@ def _row_gradients_fit(g: Array, x: Array, *others: Array | None, **_: object) -
         return False
     return (
         mean.shape == var.shape == x.shape[:-1] and _rows_fit(x, *weight) and plain(x, g, mean, var)
+    )
+
+
+# The same for CUDA kernels: here weight and bias have the type of x, mean and variance that of sums.
+
+
+def _known(x: Array, own: tuple[Array | None, ...], wide: tuple[Array, ...] = ()) -> bool:
+    total = summing_type(x)
+    return (
+        x.size > 0
+        and known(x)
+        and all(a is None or a.dtype == x.dtype for a in own)
+        and all(a.dtype == total for a in wide)
+    )
+
+
+def _cuda_channels(x: Array, *vectors: Array | None, **_: object) -> bool:
+    return (
+        x.ndim > 1
+        and all(v is None or v.shape == x.shape[1:2] for v in vectors)
+        and _known(x, vectors)
+    )
+
+
+def _cuda_channel_gradients(g: Array, x: Array, *vectors: Array | None, **_: object) -> bool:
+    *weight, mean, var = vectors
+    if g.shape != x.shape or x.ndim < 2 or mean is None or var is None:
+        return False
+    shape = x.shape[1:2]
+    return all(v is None or v.shape == shape for v in vectors) and _known(
+        x, (g, *weight), (mean, var)
+    )
+
+
+def _cuda_rows(x: Array, *vectors: Array | None, **_: object) -> bool:
+    return (
+        x.ndim > 0
+        and all(v is None or v.shape == x.shape[-1:] for v in vectors)
+        and _known(x, vectors)
+    )
+
+
+def _cuda_row_gradients(g: Array, x: Array, *others: Array | None, **_: object) -> bool:
+    *weight, mean, var = others
+    if g.shape != x.shape or x.ndim < 1 or mean is None or var is None:
+        return False
+    return (
+        mean.shape == var.shape == x.shape[:-1]
+        and all(v is None or v.shape == x.shape[-1:] for v in weight)
+        and _known(x, (g, *weight), (mean, var))
     )
 
 
@@ -386,3 +438,17 @@ def _layer_norm_gradients_numba() -> Any:
     from .cpu.layer_norm import layer_norm_gradients
 
     return layer_norm_gradients
+
+
+# On the GPU; each of them has the same name there
+
+
+def _on_cuda(k: Kernel, module: str, accepts: Any) -> None:
+    @k.on("cuda", "cuda-on-cpu", accepts=accepts)
+    def build() -> Any:
+        return getattr(import_module(f".cuda.{module}", __package__), k.name)
+
+
+_on_cuda(batch_norm, "norm", _cuda_channels)
+for _kernel in (batch_norm_input_gradient, batch_norm_weight_gradient, batch_norm_gradients):
+    _on_cuda(_kernel, "norm", _cuda_channel_gradients)

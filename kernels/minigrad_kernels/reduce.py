@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array
+from .cuda.channels import known
 from .layout import memory_order, plain
 from .registry import Arguments, Cost, arguments, kernel
 
@@ -71,5 +72,19 @@ def _accepts(x: Array, *, axes: tuple[int, ...], **_: Any) -> bool:
 @sums.on("numba", accepts=_accepts, worth=_long)
 def _sums_numba() -> Any:
     from .cpu.reduce import sums
+
+    return sums
+
+
+# On the GPU
+
+
+def _accepts_cuda(x: Array, *, axes: tuple[int, ...], **_: Any) -> bool:
+    return known(x) and bool(axes) and min(axes) >= 0 and max(axes) < x.ndim
+
+
+@sums.on("cuda", "cuda-on-cpu", accepts=_accepts_cuda)
+def _sums_cuda() -> Any:
+    from .cuda.reduce import sums
 
     return sums
