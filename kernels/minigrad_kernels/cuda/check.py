@@ -56,7 +56,8 @@ _WORDS = {
     "SEGV": "where there is no memory",
 }
 _REPORT = re.compile(
-    r"^(?:==\d+==ERROR: AddressSanitizer: (?P<memory>[\w-]+)|WARNING: ThreadSanitizer: (?P<race>[\w ]+) \()",
+    r"^(?:==\d+==ERROR: AddressSanitizer: (?P<memory>[\w-]+)"
+    r"|WARNING: ThreadSanitizer: (?P<race>[\w ]+) \()",
     re.MULTILINE,
 )
 _ACCESS = re.compile(

@@ -57,12 +57,12 @@ class KernelFunction:
 
     def __call__(self, grid: Dimensions, block: Dimensions, *args: Any, shared: int = 0) -> None:  # noqa: D102
         blocks, threads = dimensions(grid, block)
+        if len(args) != len(self.signature.parameters):
+            self._refuse_count(len(args))
         kind = self._kind(args)
         converters = self._converters.get(kind)
         if converters is None:
             converters = self._prepare(kind)
-        if len(args) != len(converters):
-            self._refuse_count(len(args))
         values = [convert(a) for convert, a in zip(converters, args)]  # noqa: B905 (counted above)
         if threads[0] * threads[1] * threads[2] > self.signature.most_threads:
             raise ValueError(
@@ -77,7 +77,7 @@ class KernelFunction:
     def _kind(self, args: tuple[Any, ...]) -> type:
         """The class of the first array: whose arrays these are."""
         for i in self._arrays:
-            if i < len(args) and args[i] is not None:
+            if args[i] is not None:
                 return args[i].__class__
         return np.ndarray
 
@@ -137,7 +137,7 @@ def dimensions(
         ) from error
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=4096, typed=True)  # 1.0 is not 1
 def _dimensions(
     grid: Dimensions, block: Dimensions
 ) -> tuple[tuple[int, int, int], tuple[int, int, int]]:

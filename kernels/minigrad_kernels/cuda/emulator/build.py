@@ -31,6 +31,7 @@ UNUSED = 30 * 24 * 3600.0
 FLAGS = (
     *("-x", "c++", "-std=c++17", "-O2", "-march=native", "-fPIC", "-shared", "-pthread"),
     "-fvisibility=hidden",  # the emulator's variables are each library's own
+    "-fno-exceptions",  # CUDA has none
     "-fno-strict-aliasing",  # kernels read float* as float4*
     "-ffp-contract=fast",  # multiply and add in one, as on a GPU
     "-w",  # nvcc knows other pragmas, and other things to warn of

@@ -4,17 +4,13 @@
 // correctly rounded one: float has more than twice their digits.
 #pragma once
 
-#if defined(__F16C__)
-#include <immintrin.h>
-#endif
-
 namespace cuda_on_cpu {
 
 // binary16: 1 bit sign, 5 exponent, 10 fraction.
 struct Binary16 {
   static float widen(uint16_t bits) {
-#if defined(__F16C__)
-    return _cvtsh_ss(bits);
+#if defined(__FLT16_MANT_DIG__)  // the compiler has the type
+    return static_cast<float>(bits_as<_Float16>(bits));
 #else
     uint32_t sign = (bits & 0x8000u) << 16, exponent = bits >> 10 & 31, fraction = bits & 0x3ff;
     if (exponent == 0) {
@@ -28,8 +24,8 @@ struct Binary16 {
   }
 
   static uint16_t round(float value) {
-#if defined(__F16C__)
-    return _cvtss_sh(value, _MM_FROUND_TO_NEAREST_INT);
+#if defined(__FLT16_MANT_DIG__)
+    return bits_as<uint16_t>(static_cast<_Float16>(value));
 #else
     uint32_t bits = bits_as<uint32_t>(value), sign = bits >> 16 & 0x8000u, size = bits & 0x7fffffff;
     if (size > 0x7f800000u) return sign | 0x7e00 | (size >> 13 & 0x3ff);  // NaN

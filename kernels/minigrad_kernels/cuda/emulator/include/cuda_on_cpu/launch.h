@@ -23,11 +23,8 @@ struct Launch {
 
 // Stacks. They are kept between launches: new ones would be zeroed by the operating system.
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr size_t STACK = 256 * 1024;
-#else
-constexpr size_t STACK = 64 * 1024;
-#endif
+constexpr size_t STACK = 256 * 1024;  // only what is used takes memory
+constexpr size_t MARGIN = 1024 * 1024;  // below the lowest, for overflows
 constexpr unsigned long long STACK_END = 0x9d5ab01ff1ce57ac;  // overwritten if a stack overflows
 
 inline char* stacks;
@@ -35,10 +32,10 @@ inline char* stacks;
 inline bool have_stacks() {
   if (stacks) return true;
   int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-  size_t size = STACK * MOST_THREADS + sizeof(Copies) * MOST_THREADS;
+  size_t size = MARGIN + STACK * MOST_THREADS + sizeof(Copies) * MOST_THREADS;
   void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, flags, -1, 0);
   if (memory == MAP_FAILED) return false;
-  stacks = static_cast<char*>(memory);
+  stacks = static_cast<char*>(memory) + MARGIN;
   copies = reinterpret_cast<Copies*>(stacks + STACK * MOST_THREADS);
   return true;
 }
