@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array, array_module
+from .cuda.arrays import computable
 from .layout import elementwise, large
 from .random import random_bits
 from .registry import Arguments, Cost, arguments, kernel
@@ -52,5 +53,12 @@ def dropout(x: Array, *, p: float, seed: int, offset: int, out: Any = None) -> A
 @dropout.on("numba", accepts=elementwise, worth=large)
 def _dropout_numba() -> Any:
     from .cpu.dropout import dropout
+
+    return dropout
+
+
+@dropout.on("cuda", "cuda-on-cpu", accepts=lambda x, **_: computable(x))
+def _dropout_cuda() -> Any:
+    from .cuda.dropout import dropout
 
     return dropout

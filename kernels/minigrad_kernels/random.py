@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array, array_module
+from .cuda.arrays import computable
 from .layout import large, real
 from .registry import Arguments, Cost, Samples, arguments, kernel
 
@@ -140,9 +141,20 @@ def _words_of_integers(like: Array, **_: object) -> bool:
     return like.dtype in (np.dtype(np.uint32), np.dtype(np.uint64))
 
 
+def _floating(like: Array, **_: object) -> bool:
+    return computable(like)
+
+
 @random_bits.on("numba", accepts=_words_of_integers, worth=large)
 def _random_bits_numba() -> Any:
     from .cpu.random import random_bits
+
+    return random_bits
+
+
+@random_bits.on("cuda", "cuda-on-cpu", accepts=_words_of_integers)
+def _random_bits_cuda() -> Any:
+    from .cuda.random import random_bits
 
     return random_bits
 
@@ -160,6 +172,13 @@ def random_uniform(like: Array, *, seed: int, offset: int, out: Any = None) -> A
 @random_uniform.on("numba", accepts=real, worth=large)
 def _random_uniform_numba() -> Any:
     from .cpu.random import random_uniform
+
+    return random_uniform
+
+
+@random_uniform.on("cuda", "cuda-on-cpu", accepts=_floating)
+def _random_uniform_cuda() -> Any:
+    from .cuda.random import random_uniform
 
     return random_uniform
 
@@ -196,5 +215,12 @@ def random_normal(like: Array, *, seed: int, offset: int, out: Any = None) -> Ar
 @random_normal.on("numba", accepts=real, worth=large)
 def _random_normal_numba() -> Any:
     from .cpu.random import random_normal
+
+    return random_normal
+
+
+@random_normal.on("cuda", "cuda-on-cpu", accepts=_floating)
+def _random_normal_cuda() -> Any:
+    from .cuda.random import random_normal
 
     return random_normal

@@ -11,7 +11,7 @@ from typing import Any
 from ..arrays import Array, array_module, check_all_out, deliver
 from ..layout import flat
 from .arrays import address, aligned, ceil_divide, contiguous
-from .c_types import C_NAMES, c_name
+from .c_types import c_name
 from .launch import KernelFunction
 from .source import kernel
 
@@ -108,8 +108,3 @@ def _writes_straight(y: Array, model: Array, inputs: tuple[Array, ...]) -> bool:
         or not xp.may_share_memory(x, y)
         for x in inputs
     )
-
-
-def floats(x: Array) -> bool:
-    """Whether x is of a type that kernels compute in."""
-    return x.dtype in C_NAMES
