@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array, array_module, deliver
-from .layout import elementwise, large, plain
+from .cuda.arrays import computable
+from .layout import elementwise, large, plain, real
 from .registry import Arguments, Cost, arguments, kernel, per_element
 
 PIECE = 1 << 15  # elements worked on at once: with all temporaries they stay in the L2 cache
@@ -78,6 +79,11 @@ def _accepts(p: Array, *arrays: Array | None, **options: Any) -> bool:
 def _alike(x: Array, p: Array) -> bool:
     same_type = x.dtype is p.dtype or x.dtype == p.dtype
     return same_type and x.shape == p.shape and x.flags.aligned
+
+
+def _accepts_on_cuda(p: Array, *arrays: Array | None, **_: Any) -> bool:
+    """Whether CUDA kernels can: of float32 or float64, in halves a step would lose its state."""
+    return real(p) and computable(p, *(x for x in arrays if x is not None))
 
 
 def _worth(p: Array, *_: Array | None, **__: Any) -> bool:
@@ -150,6 +156,13 @@ def sgd_step(
 @sgd_step.on("numba", accepts=_accepts, worth=_worth)
 def _sgd_step_numba() -> Any:
     from .cpu.optimizer import sgd_step
+
+    return sgd_step
+
+
+@sgd_step.on("cuda", "cuda-on-cpu", accepts=_accepts_on_cuda)
+def _sgd_step_cuda() -> Any:
+    from .cuda.optimizer import sgd_step
 
     return sgd_step
 
@@ -247,6 +260,13 @@ def _adam_step_numba() -> Any:
     return adam_step
 
 
+@adam_step.on("cuda", "cuda-on-cpu", accepts=_accepts_on_cuda)
+def _adam_step_cuda() -> Any:
+    from .cuda.optimizer import adam_step
+
+    return adam_step
+
+
 def norms_samples(rng: np.random.Generator) -> Iterator[Arguments]:
     """One piece and several, of many chunks, with gaps and without elements; both types."""
     yield arguments(rng.normal(size=7).astype("f4"), np.array([[0, 7]]))
@@ -279,6 +299,23 @@ def _norms_numba() -> Any:
     return norms
 
 
+@norms.on(
+    "cuda",
+    "cuda-on-cpu",
+    accepts=lambda x, spans, **_: (
+        computable(x)
+        and x.ndim == 1
+        and spans.ndim == 2
+        and spans.size > 0
+        and spans.dtype == np.intp
+    ),
+)
+def _norms_cuda() -> Any:
+    from .cuda.optimizer import norms
+
+    return norms
+
+
 def scale_samples(rng: np.random.Generator) -> Iterator[Arguments]:
     """Both types, several chunks, strides, nothing."""
     for (x,) in _layouts(rng, 1):
@@ -295,5 +332,12 @@ def scale(x: Array, *, factor: float, out: Array | None = None) -> Array:
 @scale.on("numba", accepts=elementwise, worth=large)
 def _scale_numba() -> Any:
     from .cpu.optimizer import scale
+
+    return scale
+
+
+@scale.on("cuda", "cuda-on-cpu", accepts=lambda x, **_: computable(x))
+def _scale_cuda() -> Any:
+    from .cuda.optimizer import scale
 
     return scale
