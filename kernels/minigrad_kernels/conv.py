@@ -20,13 +20,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from .arrays import Array, array_module, deliver, summing_type
 from .layout import plain
-from .registry import Arguments, Cost, arguments, kernel
+from .registry import Arguments, Cost, Kernel, arguments, kernel
 from .windows import (
     Padding,
     Pair,
@@ -457,3 +458,24 @@ def _weight_gradient_depthwise() -> Any:
     from .cpu.depthwise import conv2d_weight_gradient
 
     return conv2d_weight_gradient
+
+
+# In CUDA
+
+
+def _on_gpu(x: Array, other: Array, bias: Array | None = None, **_: Any) -> bool:
+    from .cuda.conv_layout import convolvable
+
+    return convolvable(x, other, bias)
+
+
+def _on_cuda(k: Kernel, module: str, name: str = "", **predicates: Any) -> None:
+    """File an implementation: the function of the kernel's name in `cuda/<module>.py`."""
+
+    @k.on("cuda", "cuda-on-cpu", name=name, **predicates)
+    def build() -> Any:
+        return getattr(import_module(f".cuda.{module}", __package__), k.name)
+
+
+for _kernel in (conv2d, conv2d_input_gradient, conv2d_weight_gradient):
+    _on_cuda(_kernel, "conv", accepts=_on_gpu)

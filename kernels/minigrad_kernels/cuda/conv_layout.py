@@ -1,0 +1,135 @@
+"""What all convolutions in CUDA share: images with their channels last, and windows as numbers."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from ..arrays import Array
+from ..windows import Padding, Pair, channels_last
+from .arrays import address, ceil_divide, contiguous, empty
+from .c_types import C_NAMES, c_name
+from .source import kernel
+
+MULTIPROCESSORS = 132
+"""Those of an H100: how finely work is cut. The same everywhere, so that sums have one order."""
+
+MOST_BLOCKS = 16 * MULTIPROCESSORS
+"""Blocks of a kernel whose threads go through an array in a loop."""
+
+MOST_PIXELS = 2**30
+"""Pixels that kernels count in 32 bits, with room for the padding."""
+
+_TILE = 32
+
+
+class Axis(NamedTuple):
+    """Windows along one axis: `Axis` in windows.cuh, whose fields are a kernel's parameters.
+
+    Tap t of window i lies on pixel up * i + shift + pace * t, and its result at first + step * i.
+    """
+
+    size: int
+    windows: int
+    up: int
+    shift: int
+    pace: int
+    taps: int
+    out_size: int
+    first: int
+    step: int
+
+
+class Taps(NamedTuple):
+    """Windows along one axis, and the filters' taps that they have: first, first + step, ..."""
+
+    axis: Axis
+    first: int
+    step: int
+
+
+def pixels(x: Array) -> Array:
+    """Images (N, C, H, W) as a C-contiguous array (N, H, W, C), copied only if need be."""
+    last = channels_last(x)
+    if contiguous(last) is last:
+        return last
+    x = contiguous(x)
+    y = empty(x, last.shape)
+    if x.size:
+        count = math.prod(x.shape[2:])
+        tiles = len(x) * ceil_divide(x.shape[1], _TILE) * ceil_divide(count, _TILE)
+        run = kernel("conv_layout.cu", "channels_to_last", T=c_name(x))
+        run(min(tiles, MOST_BLOCKS), (32, 8), x, y, x.shape[1], count, tiles)
+    return y
+
+
+def convolvable(x: Array, other: Array, *more: Array | None) -> bool:
+    """Whether arrays are of one type that kernels compute in, and not empty or too many pixels.
+
+    They are the images, and the filters or the gradient; and perhaps a bias.
+    """
+    dtype = x.dtype
+    return (
+        dtype in C_NAMES
+        and x.ndim == other.ndim == 4
+        and all(a is None or a.dtype == dtype for a in (other, *more))
+        and bool(x.size and other.size)
+        and len(x) * math.prod(x.shape[2:]) <= MOST_PIXELS
+    )
+
+
+def vectors(x: Array, channels: int) -> int:
+    """How many neighbouring channels can be loaded at once from pixels, of that many in a group."""
+    width = 2 if x.itemsize == 8 else 4
+    return width if channels % width == 0 and address(x) % (width * x.itemsize) == 0 else 1
+
+
+def forward_taps(
+    size: Pair, windows: Pair, kernel_size: Pair, stride: Pair, padding: Padding, dilation: Pair
+) -> tuple[Taps, Taps]:
+    """The windows of a convolution, along rows and along columns."""
+    down, across = (
+        Axis(n, count, up, -before, pace, taps, out_size=count, first=0, step=1)
+        for n, count, up, (before, _), pace, taps in zip(
+            size, windows, stride, padding, dilation, kernel_size, strict=True
+        )
+    )
+    return Taps(down, 0, 1), Taps(across, 0, 1)
+
+
+def gradient_taps(
+    size: int, kernel: int, stride: int, before: int, dilation: int, windows: int
+) -> list[Taps]:
+    """The gradient of images along one axis: a convolution for each remainder modulo the stride.
+
+    Tap k of window p lies on pixel q = stride * p + dilation * k - before. So pixel q has its
+    gradient from the taps for which p = (q + before - dilation * k) / stride is whole: with r the
+    common divisor of stride and dilation, from every (stride / r)-th one, whose windows lie
+    dilation / r apart, backwards. In this convolution windows are what pixels are in the other.
+
+    >>> found = gradient_taps(5, kernel=3, stride=2, before=1, dilation=1, windows=3)
+    >>> for axis, first, step in found:
+    ...     pixels = f"pixels {axis.first}, {axis.first + axis.step}, ..."
+    ...     print(f"{pixels}: {axis.taps} taps, from {first} every {step}., "
+    ...           f"of windows {axis.shift}, {axis.shift + axis.pace}, ...")
+    pixels 0, 2, ...: 1 taps, from 1 every 2., of windows 0, -1, ...
+    pixels 1, 3, ...: 2 taps, from 0 every 2., of windows 1, 0, ...
+    """
+    common = math.gcd(stride, dilation)
+    found = []
+    for q in range(min(stride, size)):
+        taps = [k for k in range(kernel) if (q + before - dilation * k) % stride == 0]
+        first = taps[0] if taps else 0
+        axis = Axis(
+            size=windows,
+            windows=ceil_divide(size - q, stride),
+            up=1,
+            shift=(q + before - dilation * first) // stride,
+            pace=-(dilation // common),
+            taps=len(taps),
+            out_size=size,
+            first=q,
+            step=stride,
+        )
+        found.append(Taps(axis, first, stride // common))
+    return found
