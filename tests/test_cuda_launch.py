@@ -428,6 +428,17 @@ def test_arrays_of_two_devices_are_not_mixed(source: Source, launches: list[Any]
             add(1, 32, host, a, host, 5)
 
 
+def test_arrays_must_be_on_the_current_device(source: Source, launches: list[Any]) -> None:
+    sys.modules["cupy"].cuda.runtime.getDeviceCount = lambda: 2
+    add = Source(source.path, T="float").kernel("add")
+    first, second = ndarray(floats()), ndarray(floats())
+    first.device, second.device = SimpleNamespace(id=0), SimpleNamespace(id=1)  # type: ignore[attr-defined]
+    add(1, 32, first, None, first, 5)
+    with pytest.raises(ValueError, match=r"`float\* sum` is on device 1, the current one is 0"):
+        add(1, 32, first, first, second, 5)
+    assert len(launches) == 2
+
+
 def test_an_error_of_nvrtc(source: Source, launches: list[Any]) -> None:
     with pytest.raises(
         CompileError, match=r"some\.cu \(T=float\) does not compile:\nsome\.cu\(24\)"

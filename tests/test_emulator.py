@@ -166,7 +166,7 @@ def test_every_block_runs_in_every_order() -> None:
 
 
 def test_a_stack_that_overflows() -> None:
-    assert "do not fit on its stack of 256 KB" in refused("large_locals", zeros(), threads=2).what
+    assert "do not fit on its stack of 260 KB" in refused("large_locals", zeros(), threads=2).what
 
 
 def test_assert_names_the_condition() -> None:

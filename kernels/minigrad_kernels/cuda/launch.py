@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -52,27 +52,28 @@ class KernelFunction:
         self.signature = signature
         self.name = signature.name
         self._arrays = [i for i, p in enumerate(signature.parameters) if p.pointer]
-        self._converters: dict[type, list[Convert]] = {}
-        self._run: dict[type, Callable[..., None]] = {}
+        self._count = len(signature.parameters)
+        self._prepared: dict[type, tuple[list[Convert], Callable[..., None]]] = {}
 
     def __call__(self, grid: Dimensions, block: Dimensions, *args: Any, shared: int = 0) -> None:  # noqa: D102
-        blocks, threads = dimensions(grid, block)
-        if len(args) != len(self.signature.parameters):
+        try:
+            blocks, threads, in_all = _dimensions(grid, block)
+        except TypeError as error:  # also for what cannot be hashed
+            self._refuse_dimensions(grid, block, error)
+        if len(args) != self._count:
             self._refuse_count(len(args))
         kind = self._kind(args)
-        converters = self._converters.get(kind)
-        if converters is None:
-            converters = self._prepare(kind)
+        try:
+            converters, run = self._prepared[kind]
+        except KeyError:
+            converters, run = self._prepare(kind)
         values = [convert(a) for convert, a in zip(converters, args)]  # noqa: B905 (counted above)
-        if threads[0] * threads[1] * threads[2] > self.signature.most_threads:
-            raise ValueError(
-                f"{self.name}: {threads} threads in a block; "
-                f"its __launch_bounds__ promise at most {self.signature.most_threads}"
-            )
-        if not 0 <= shared <= MOST_SHARED:
+        if in_all > self.signature.most_threads:
+            self._refuse_threads(threads)
+        if shared and not 0 <= shared <= MOST_SHARED:
             raise ValueError(f"{self.name}: {shared} bytes of shared memory; 0 to {MOST_SHARED}")
         if 0 not in blocks:
-            self._run[kind](blocks, threads, values, shared)
+            run(blocks, threads, values, shared)
 
     def _kind(self, args: tuple[Any, ...]) -> type:
         """The class of the first array: whose arrays these are."""
@@ -81,7 +82,7 @@ class KernelFunction:
                 return args[i].__class__
         return np.ndarray
 
-    def _prepare(self, kind: type) -> list[Convert]:
+    def _prepare(self, kind: type) -> tuple[list[Convert], Callable[..., None]]:
         """Make ready for arrays of this class."""
         if issubclass(kind, np.ndarray):
             from .emulator.run import launcher
@@ -97,17 +98,27 @@ class KernelFunction:
             _array(self.name, p, kind) if p.pointer else _number(self.name, p)
             for p in self.signature.parameters
         ]
-        self._run[kind] = run
-        self._converters[kind] = converters
-        return converters
+        self._prepared[kind] = converters, run
+        return converters, run
 
-    def _refuse_kind(self, kind: type) -> None:
+    def _refuse_dimensions(self, grid: Any, block: Any, error: TypeError) -> NoReturn:
+        raise TypeError(
+            f"{self.name}: grid and block must be ints or tuples of ints: {grid!r}, {block!r}"
+        ) from error
+
+    def _refuse_threads(self, threads: tuple[int, int, int]) -> NoReturn:
+        raise ValueError(
+            f"{self.name}: {threads} threads in a block; "
+            f"its __launch_bounds__ promise at most {self.signature.most_threads}"
+        )
+
+    def _refuse_kind(self, kind: type) -> NoReturn:
         first = self.signature.parameters[self._arrays[0]]
         raise TypeError(
             f"{self.name}: parameter `{first}` wants a NumPy or CuPy array, not {kind.__name__}"
         )
 
-    def _refuse_count(self, count: int) -> None:
+    def _refuse_count(self, count: int) -> NoReturn:
         wanted = ", ".join(map(str, self.signature.parameters))
         raise TypeError(
             f"{self.name} takes {len(self.signature.parameters)} arguments ({wanted}), not {count}"
@@ -120,38 +131,34 @@ class KernelFunction:
 # Dimensions
 
 
-def dimensions(
-    grid: Dimensions, block: Dimensions
-) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    """Both as three numbers.
+Three = tuple[int, int, int]
+
+
+def dimensions(grid: Dimensions, block: Dimensions) -> tuple[Three, Three]:
+    """Both as three numbers, if they are within CUDA's limits.
 
     Raises:
         TypeError: if they are not ints.
-        ValueError: if they are beyond CUDA's limits.
+        ValueError: if they are beyond the limits.
     """
-    try:
-        return _dimensions(grid, block)
-    except TypeError as error:  # also for what cannot be hashed
-        raise TypeError(
-            f"grid and block must be ints or tuples of ints, not {grid!r} and {block!r}"
-        ) from error
+    return _dimensions(grid, block)[:2]
 
 
 @functools.lru_cache(maxsize=4096, typed=True)  # 1.0 is not 1
-def _dimensions(
-    grid: Dimensions, block: Dimensions
-) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+def _dimensions(grid: Dimensions, block: Dimensions) -> tuple[Three, Three, int]:
+    """`dimensions`, and how many threads a block has."""
     blocks, threads = _three(grid), _three(block)
     if any(not 0 <= n <= most for n, most in zip(blocks, MOST_BLOCKS, strict=True)):
         raise ValueError(f"a grid of {blocks} blocks; at most {MOST_BLOCKS}, none negative")
     if any(not 1 <= n <= most for n, most in zip(threads, MOST_THREADS, strict=True)):
         raise ValueError(f"a block of {threads} threads; 1 to {MOST_THREADS}")
-    if threads[0] * threads[1] * threads[2] > MOST_THREADS_IN_ALL:
+    in_all = threads[0] * threads[1] * threads[2]
+    if in_all > MOST_THREADS_IN_ALL:
         raise ValueError(f"a block of {threads} threads; at most {MOST_THREADS_IN_ALL} in all")
-    return blocks, threads
+    return blocks, threads, in_all
 
 
-def _three(given: Dimensions) -> tuple[int, int, int]:
+def _three(given: Dimensions) -> Three:
     numbers = (given,) if not isinstance(given, tuple) else given
     if not 1 <= len(numbers) <= 3 or any(
         not isinstance(n, (int, np.integer)) or isinstance(n, bool) for n in numbers

@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from .errors import CompileError
 from .source import INCLUDE, Signature, Source
 
@@ -51,14 +53,33 @@ def launcher(source: Source, signature: Signature) -> Callable[..., None]:
     Raises:
         CompileError: if the source does not compile.
     """
+    import cupy
+
     function = _function(source, signature.name)
+    several = cupy.cuda.runtime.getDeviceCount() > 1
 
     def run(grid: Any, block: Any, values: list[Any], shared: int) -> None:
+        if several:
+            _check_devices(signature, values)
         if shared > ORDINARY_SHARED:
             _allow(function, shared)
         function(grid, block, values, shared_mem=shared)
 
     return run
+
+
+def _check_devices(signature: Signature, values: list[Any]) -> None:
+    """Kernels run on the current device: all arrays must lie in its memory."""
+    import cupy
+
+    current = cupy.cuda.device.get_device_id()
+    for parameter, value in zip(signature.parameters, values, strict=True):
+        array = parameter.pointer and not isinstance(value, np.generic)  # that is a null pointer
+        if array and value.device.id != current:
+            raise ValueError(
+                f"{signature.name}: parameter `{parameter}` is on device {value.device.id}, "
+                f"the current one is {current}"
+            )
 
 
 def _function(source: Source, name: str) -> Any:
