@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array, array_module, deliver
-from .layout import SMALL, plain
+from .cuda.arrays import computable
+from .layout import SMALL, plain, real
 from .registry import Arguments, Cost, arguments, kernel
 
 
@@ -68,6 +69,30 @@ def _embedding_numba() -> Any:
     return embedding
 
 
+MOST_INDICES = 2**31 - 1
+MOST_NUMBERS = 2**20
+"""Indices, and numbers in a row, that the grids and keys of CUDA kernels have room for."""
+
+
+def _few(index: Array, rows: int, width: int) -> bool:
+    """Whether there is room for so much, and the indices are integers in the usual byte order."""
+    usual = index.dtype.kind in "iu" and index.dtype.isnative
+    return usual and max(index.size, rows) <= MOST_INDICES and width <= MOST_NUMBERS
+
+
+@embedding.on(
+    "cuda",
+    "cuda-on-cpu",
+    accepts=lambda index, table, **_: (
+        table.ndim == 2 and computable(table) and _few(index, *table.shape)
+    ),
+)
+def _embedding_cuda() -> Any:
+    from .cuda.embedding import embedding
+
+    return embedding
+
+
 @kernel(
     samples=gradients,
     cost=gradient_cost,
@@ -106,5 +131,33 @@ def embedding_gradient(
 )
 def _embedding_gradient_numba() -> Any:
     from .cpu.embedding import embedding_gradient
+
+    return embedding_gradient
+
+
+@embedding_gradient.on(
+    "cuda",
+    "cuda-on-cpu",
+    name="atomic",
+    accepts=lambda g, index, *, rows, **_: (
+        g.shape[:-1] == index.shape and real(g) and _few(index, rows, g.shape[-1])
+    ),
+    deterministic=False,
+)
+def _embedding_gradient_atomic() -> Any:
+    from .cuda.embedding import embedding_gradient_atomic
+
+    return embedding_gradient_atomic
+
+
+@embedding_gradient.on(
+    "cuda",
+    "cuda-on-cpu",
+    accepts=lambda g, index, *, rows, **_: (
+        g.shape[:-1] == index.shape and computable(g) and _few(index, rows, g.shape[-1])
+    ),
+)
+def _embedding_gradient_cuda() -> Any:
+    from .cuda.embedding import embedding_gradient
 
     return embedding_gradient
