@@ -97,7 +97,7 @@ def _row_gradients_fit(g: Array, x: Array, *others: Array | None, **_: object) -
     )
 
 
-# The same for CUDA kernels: here weight and bias have the type of x, mean and variance that of sums.
+# The same for CUDA kernels: weight and bias have the type of x, mean and variance that of sums.
 
 
 def _known(x: Array, own: tuple[Array | None, ...], wide: tuple[Array, ...] = ()) -> bool:

@@ -107,7 +107,7 @@ def _across(channels: int, width: int) -> int:
 
 def plan(shape: tuple[int, int, int, int], *arrays: Array, cut: bool = True) -> Plan:
     """The plan for dense arrays of that shape; `cut` says whether outputs may be cut in parts."""
-    groups, rows, channels, inner = shape
+    _, rows, channels, inner = shape
     columns = inner == 1 and channels > 1
     width = 16 // arrays[0].itemsize
     if not aligned(width, channels if columns else inner, *arrays):

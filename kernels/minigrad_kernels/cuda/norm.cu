@@ -29,6 +29,7 @@ struct Statistics {
 #pragma unroll
     for (int i = 0; i < LOADS; i++) packs[i] = load_pack<WIDTH>(x + at[i]);
     constexpr int EACH = LOADS * WIDTH / OWN;
+    Total share = of[0].share(EACH);  // the same for all of them
 #pragma unroll
     for (int own = 0; own < OWN; own++) {
       Total numbers[EACH];
@@ -36,14 +37,14 @@ struct Statistics {
       for (int i = 0; i < EACH; i++) {
         numbers[i] = Total(OWN == 1 ? packs[i / WIDTH].at[i % WIDTH] : packs[i].at[own]);
       }
-      of[own].absorb(numbers);
+      of[own].absorb(numbers, share);
     }
   }
 };
 
 // The mean and the variance of each channel. If channels are cut in parts: the count, the mean and
 // the squared deviations of each part. A team, or a column of threads, has a part of a channel.
-extern "C" __global__ void __launch_bounds__(LAYOUT::BLOCK)
+extern "C" __global__ void __launch_bounds__(LAYOUT::BLOCK, 3)
     channel_moments(const T* __restrict__ x, TOTAL* __restrict__ counts, TOTAL* __restrict__ means,
                     TOTAL* __restrict__ squares, int64 rows, int64 channels, int64 inner,
                     int64 outputs, int64 parts) {
@@ -56,7 +57,7 @@ extern "C" __global__ void __launch_bounds__(LAYOUT::BLOCK)
     if (!way.leads()) continue;
     int64 place = way.output(j) * parts + way.part();
     means[place] = all.mean;
-    squares[place] = parts == 1 ? all.squares / all.count : all.squares;
+    squares[place] = parts == 1 ? about(all.squares, all.count) : all.squares;
     if (parts > 1) counts[place] = all.count;
   }
 }
@@ -71,19 +72,19 @@ extern "C" __global__ void __launch_bounds__(128)
   if (channel >= channels) return;  // a whole warp
   Moments<Total> own;
   for (int64 i = channel * parts + Warp::member(); i < (channel + 1) * parts; i += Warp::SIZE) {
-    if (counts[i] > 0) own.merge(counts[i], means[i], squares[i]);
+    if (counts[i] > 0) own.merge(counts[i], means[i], squares[i], own.share(counts[i]));
   }
   Moments<Total> all = team_moments<Warp>(own);
   if (Warp::member() == 0) {
     mean[channel] = all.mean;
-    var[channel] = all.squares / all.count;
+    var[channel] = about(all.squares, all.count);
   }
 }
 
 // The result
 
 __device__ __forceinline__ Total reciprocal_deviation(Total var, double eps) {
-  return 1 / square_root(var + Total(eps));
+  return reciprocal_root(var + Total(eps));
 }
 
 // y = (x - mean) * scale + shift
@@ -104,8 +105,9 @@ struct Normalized {
         int own = LAYOUT::own(j);
         packs[i].at[j] = T((Total(packs[i].at[j]) - mean[own]) * scale[own] + shift[own]);
       }
-      store_pack<WIDTH>(y + at[i], packs[i]);
     }
+#pragma unroll
+    for (int i = 0; i < LOADS; i++) store_whole<WIDTH>(y + at[i], packs[i]);
   }
 };
 
@@ -226,20 +228,21 @@ struct InputGradient {
         Total projection = (Total(xs[i].at[j]) - mean[own]) * slope[own];
         gs[i].at[j] = T((Total(gs[i].at[j]) - mean_of_g[own] - projection) * scale[own]);
       }
-      store_pack<WIDTH>(dx + at[i], gs[i]);
     }
+#pragma unroll
+    for (int i = 0; i < LOADS; i++) store_whole<WIDTH>(dx + at[i], gs[i]);
   }
 };
 
 // dx = weight (g - mean(g) - x^ mean(g x^)) / s, where s is the standard deviation and x^ = (x -
-// mean) / s. Outputs and their channels are as in normalize_channels; `count` is how many numbers a
-// channel has. dx may be g or x.
+// mean) / s. Outputs and their channels are as in normalize_channels; `share` is that of a number
+// in its channel, one by how many it has. dx may be g or x.
 extern "C" __global__ void __launch_bounds__(LAYOUT::BLOCK)
     channel_input_gradient(const T* g, const T* x, T* dx, const TOTAL* __restrict__ mean,
                            const TOTAL* __restrict__ var, const T* __restrict__ weight,
                            const TOTAL* __restrict__ sums_of_g,
-                           const TOTAL* __restrict__ sums_of_products, double eps, int64 count,
-                           int64 all_channels, int64 rows, int64 channels, int64 inner,
+                           const TOTAL* __restrict__ sums_of_products, double eps,
+                           double share, int64 all_channels, int64 rows, int64 channels, int64 inner,
                            int64 outputs, int64 parts) {
   LAYOUT way(rows, channels, inner, outputs, parts);
   if (!way.has_output()) return;
@@ -249,8 +252,8 @@ extern "C" __global__ void __launch_bounds__(LAYOUT::BLOCK)
     int64 channel = remainder(way.output(j), all_channels);
     Total scale = reciprocal_deviation(var[channel], eps);
     result.mean[j] = mean[channel];
-    result.mean_of_g[j] = sums_of_g[channel] / Total(count);
-    result.slope[j] = sums_of_products[channel] * scale / Total(count) * scale;
+    result.mean_of_g[j] = sums_of_g[channel] * Total(share);
+    result.slope[j] = sums_of_products[channel] * scale * Total(share) * scale;
     result.scale[j] = weight ? scale * Total(weight[channel]) : scale;
   }
   way.visit(result);

@@ -192,7 +192,7 @@ def _gradients(
     _run(
         "channel_input_gradient",
         p,
-        *(a, b, a, dx, mean, var, scale, *sums, eps, memory.count, memory.channels),
+        *(a, b, a, dx, mean, var, scale, *sums, eps, 1 / memory.count, memory.channels),
     )
     return tuple(d for d in (memory.back(dx), dw, db) if d is not None)
 

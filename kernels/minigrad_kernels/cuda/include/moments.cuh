@@ -7,28 +7,38 @@
 #pragma once
 #include "team.cuh"
 
+// a / b to within two units in the last place, as close as sums are: without the call of the slow
+// path of an exact division, for which a kernel has fewer registers everywhere.
+__device__ __forceinline__ float about(float a, float b) { return __fdividef(a, b); }
+__device__ __forceinline__ double about(double a, double b) { return a / b; }
+
 template <class Value>
 struct Moments {
   Value count = 0, mean = 0, squares = 0;  // squares: the sum of (x - mean)^2
 
-  __device__ __forceinline__ void merge(Value other_count, Value other_mean, Value other_squares) {
-    Value total = count + other_count;
-    Value share = other_count / total;
+  // Merge with those of other numbers, which are a given share of all.
+  __device__ __forceinline__ void merge(Value other_count, Value other_mean, Value other_squares,
+                                        Value share) {
     Value distance = other_mean - mean;
     mean += distance * share;
     squares += other_squares + distance * distance * count * share;
-    count = total;
+    count += other_count;
+  }
+
+  // The share of so many numbers that are yet to come.
+  __device__ __forceinline__ Value share(Value coming) const {
+    return about(coming, count + coming);
   }
 
   template <int COUNT>
-  __device__ __forceinline__ void absorb(const Value (&x)[COUNT]) {
+  __device__ __forceinline__ void absorb(const Value (&x)[COUNT], Value share) {
     Value sum = 0, deviations = 0;
 #pragma unroll
     for (int i = 0; i < COUNT; i++) sum += x[i];
     Value middle = sum * (Value(1) / COUNT);
 #pragma unroll
     for (int i = 0; i < COUNT; i++) deviations += (x[i] - middle) * (x[i] - middle);
-    merge(COUNT, middle, deviations);
+    merge(COUNT, middle, deviations, share);
   }
 };
 
@@ -38,7 +48,7 @@ template <class Team, class Value>
 __device__ __forceinline__ Moments<Value> team_moments(const Moments<Value>& own) {
   Moments<Value> all;
   all.count = team_sum<Team>(own.count);
-  all.mean = team_sum<Team>(own.count * own.mean) / all.count;
+  all.mean = about(team_sum<Team>(own.count * own.mean), all.count);
   Value distance = own.mean - all.mean;
   Value squares = own.count > 0 ? own.squares + own.count * distance * distance : Value(0);
   all.squares = team_sum<Team>(squares);

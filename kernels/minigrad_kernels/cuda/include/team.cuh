@@ -61,5 +61,5 @@ __device__ __forceinline__ int64 quotient(int64 a, int64 b) {
 }
 __device__ __forceinline__ int64 remainder(int64 a, int64 b) { return a - quotient(a, b) * b; }
 
-__device__ __forceinline__ float square_root(float x) { return sqrtf(x); }
-__device__ __forceinline__ double square_root(double x) { return sqrt(x); }
+__device__ __forceinline__ float reciprocal_root(float x) { return rsqrtf(x); }
+__device__ __forceinline__ double reciprocal_root(double x) { return rsqrt(x); }
