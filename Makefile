@@ -19,6 +19,7 @@ help:
 	@echo "make demo    train a convolutional network, check its gradients, write build/demo/report.html"
 	@echo "make test    run the whole test suite"
 	@echo "make lint    style and types"
+	@echo "make lint-cuda   the machine code of the CUDA kernels; needs no GPU"
 	@echo "make bench   measure against PyTorch, JAX, HIPS autograd and MyGrad, write benchmarks/results/"
 	@echo "make wheel   build the wheel and try it in a clean environment"
 	@echo "make clean   remove what the others made, .venv included"
@@ -42,6 +43,10 @@ $(VENV)/peers-installed: $(VENV)/all-installed
 	$(PIP) -e ".[peers]"
 	@touch $@
 
+$(VENV)/cuda-lint-installed: $(VENV)/all-installed
+	$(PIP) -e ".[cuda-lint]"
+	@touch $@
+
 .PHONY: demo
 demo: $(VENV)/demo-installed
 	$(BIN)/minigrad demo
@@ -56,6 +61,11 @@ lint: $(VENV)/all-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# What NVIDIA's compiler makes of every kernel, for three architectures. What was compiled is kept.
+.PHONY: lint-cuda
+lint-cuda: $(VENV)/cuda-lint-installed
+	$(BIN)/python -m pytest -n auto -q tests/test_cuda_machine_code.py
 
 .PHONY: bench
 bench: $(VENV)/peers-installed

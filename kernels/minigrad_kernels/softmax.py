@@ -34,6 +34,8 @@ def rows(count: int) -> Samples:
         yield arguments(*draw(70, 515, dtype="f4"), axis=1)  # groups of rows
         yield arguments(*(x.transpose(0, 3, 1, 2) for x in draw(2, 3, 4, 5, dtype="f4")), axis=1)
         low = -np.inf if count == 1 else -9.0
+        yield arguments(*draw(2, 1300, dtype="f4"), axis=1)  # rows that a block of threads shares
+        yield arguments(*draw(2, 1301), axis=1)
         ends = np.array([[np.nan, 1, 2], [low, 1, 2], [3, 3, 3]], "f4")[:, :, None]
         yield arguments(*[ends[:, :, 0]] * count, axis=1)
         yield arguments(*[ends] * count, axis=1)

@@ -6,6 +6,8 @@
 // result; the second time it still lies in a cache. Sums are of the row's type, of half in float.
 //
 // Definitions: T, the type of the numbers; WIDTH, how many of them a load has; TEAM, a class below.
+//
+// expect: LDG.128 STG.128 if WIDTH > 1
 #include "minigrad.cuh"
 #include "half.cuh"
 
@@ -63,7 +65,7 @@ __device__ __forceinline__ Exponentials exponentials(const T* x, unsigned length
 }
 
 // y = exp(x - top) / sum(exp(x - top)), for each row of x. A team computes a row.
-extern "C" __global__ void __launch_bounds__(TEAM::BLOCK)
+extern "C" __global__ void __launch_bounds__(TEAM::BLOCK, 1)
     softmax(const T* x, T* y, unsigned length, int64 rows) {
   if (TEAM::row() >= rows) return;
   x += TEAM::row() * length;
@@ -82,7 +84,7 @@ extern "C" __global__ void __launch_bounds__(TEAM::BLOCK)
 }
 
 // y = x - top - log(sum(exp(x - top))), for each row of x. A team computes a row.
-extern "C" __global__ void __launch_bounds__(TEAM::BLOCK)
+extern "C" __global__ void __launch_bounds__(TEAM::BLOCK, 1)
     log_softmax(const T* x, T* y, unsigned length, int64 rows) {
   if (TEAM::row() >= rows) return;
   x += TEAM::row() * length;
@@ -99,7 +101,7 @@ extern "C" __global__ void __launch_bounds__(TEAM::BLOCK)
 }
 
 // gx = y (g - sum(g y)), for each row, where y is the softmax. A team computes a row.
-extern "C" __global__ void __launch_bounds__(TEAM::BLOCK)
+extern "C" __global__ void __launch_bounds__(TEAM::BLOCK, 1)
     softmax_gradient(const T* g, const T* y, T* gx, unsigned length, int64 rows) {
   if (TEAM::row() >= rows) return;
   g += TEAM::row() * length;
@@ -124,7 +126,7 @@ extern "C" __global__ void __launch_bounds__(TEAM::BLOCK)
 
 // gx = g - exp(y) sum(g), for each row, where y is the logarithm of the softmax. A team computes a
 // row.
-extern "C" __global__ void __launch_bounds__(TEAM::BLOCK)
+extern "C" __global__ void __launch_bounds__(TEAM::BLOCK, 1)
     log_softmax_gradient(const T* g, const T* y, T* gx, unsigned length, int64 rows) {
   if (TEAM::row() >= rows) return;
   g += TEAM::row() * length;

@@ -1,0 +1,82 @@
+"""Holding machine code to what is expected of it, and to what every kernel must keep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from ..source import Source
+from .expectations import Expected, expected
+from .facts import ARCHITECTURES, Facts, facts
+from .launches import Launched, recorded
+
+REGISTERS = 65536
+"""Of a multiprocessor, on all of the architectures. A block that needs more does not start."""
+
+STATIC_SHARED = 48 * 1024
+SHARED = {"sm_75": 64 * 1024, "sm_80": 163 * 1024, "sm_90": 227 * 1024}
+"""Bytes of shared memory that a block may have, dynamic included."""
+
+_DOUBLE = ("DADD", "DMUL", "DFMA", "DSETP")
+_LOCAL = ("LDL", "STL")
+
+
+def check_file(name: str) -> list[str]:
+    """What is wrong with the machine code of a .cu file, in all that its launch code launches.
+
+    Raises:
+        CompileError: if it does not compile.
+        ValueError: for an expectation that cannot be understood.
+    """
+    launched = {key: source for key, source in recorded().items() if key.file == name}
+    return check(launched)
+
+
+def check(launched: Mapping[Launched, Source]) -> list[str]:
+    """What is wrong, in words, with these kernels on all architectures; raises as `check_file`."""
+    sources = list({source.digest: source for source in launched.values()}.values())
+    problems: list[str] = []
+    for architecture in ARCHITECTURES:
+        by_digest = dict(
+            zip((s.digest for s in sources), facts(sources, architecture), strict=True)
+        )
+        for key, source in launched.items():
+            wanted = expected(source, key.kernel, architecture)
+            of_kernel = by_digest[source.digest][key.kernel]
+            where = f"{source.label}: {key.kernel} on {architecture}"
+            problems += [
+                f"{where}: {words}" for words in _wrong(of_kernel, wanted, key, architecture)
+            ]
+    return list(dict.fromkeys(problems))
+
+
+def _wrong(f: Facts, wanted: Expected, key: Launched, architecture: str) -> Iterator[str]:
+    """What is wrong with one kernel."""
+    if f.spills:
+        yield f"spills {f.spills} bytes of registers"
+    if f.stack > wanted.stack:
+        yield f"{f.stack} bytes of stack, {wanted.stack} are allowed"
+    if not wanted.stack and any(map(f.count, _LOCAL)):
+        yield "reads or writes local memory"
+    if not wanted.double and any(map(f.count, _DOUBLE)):
+        yield "computes in double precision, which no definition names"
+    if int(architecture[3:]) < int(wanted.needs[3:]):
+        return
+    if f.registers > wanted.registers:
+        yield f"{f.registers} registers, {wanted.registers} are expected at most"
+    for instruction in wanted.instructions:
+        if not f.count(instruction):
+            yield f"has no instruction {instruction}"
+    yield from _too_large(f, key, architecture)
+
+
+def _too_large(f: Facts, key: Launched, architecture: str) -> Iterator[str]:
+    """Why a block of so many threads does not start."""
+    warps = -(-key.threads // 32)
+    taken = warps * -(-f.registers * 32 // 256) * 256  # a warp gets them in units of 256
+    if taken > REGISTERS:
+        yield f"{f.registers} registers for {key.threads} threads: a block cannot start"
+    if f.shared > STATIC_SHARED:
+        yield f"{f.shared} bytes of static shared memory, at most {STATIC_SHARED}"
+    if f.shared + key.shared > SHARED[architecture]:
+        total = f.shared + key.shared
+        yield f"{total} bytes of shared memory, at most {SHARED[architecture]}"
