@@ -285,8 +285,11 @@ def test_functions(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(y, wanted, rtol=5e-7, atol=1e-7)
 
 
-def test_every_half(rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("portable", ["", "1"])
+def test_every_half(monkeypatch: pytest.MonkeyPatch, portable: str) -> None:
     """All 65,536 of them, and how numbers between them are rounded."""
+    monkeypatch.setenv(build.PORTABLE, portable)
+    source = Source(OPERATIONS.path)
     every = np.arange(65536, dtype="u2")
     every[np.isnan(every.view("f2"))] = 0x7E00  # some would count as unwritten shared memory
     finite = every.view("f2")[np.isfinite(every.view("f2"))].astype("f4")
@@ -294,7 +297,7 @@ def test_every_half(rng: np.random.Generator) -> None:
     x = np.concatenate([between, np.nextafter(between, 0), np.array([7e4, np.inf, 1e-9], "f4")])
     x = np.resize(x, 65536)
     wide, narrow = np.zeros(65536, "f4"), np.zeros(65536, "f2")
-    OPERATIONS.kernel("halves")(256, 256, every, x, wide, narrow, 65536)
+    source.kernel("halves")(256, 256, every, x, wide, narrow, 65536)
     np.testing.assert_array_equal(wide, every.view("f2").astype("f4"))
     with np.errstate(over="ignore"):
         np.testing.assert_array_equal(narrow.view("u2"), x.astype("f2").view("u2"))
@@ -402,7 +405,7 @@ def test_a_pipeline_of_asynchronous_copies(rng: np.random.Generator) -> None:
 
 
 def test_the_portable_way_to_switch_fibers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(build.UCONTEXT, "1")
+    monkeypatch.setenv(build.PORTABLE, "1")
     portable = Source(PLANTED.path)
     assert build.library(portable) != build.library(OPERATIONS)
     x = np.arange(64, dtype="f4")

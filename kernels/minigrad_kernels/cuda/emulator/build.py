@@ -49,8 +49,9 @@ SANITIZERS = {
 SANITIZE = "MINIGRAD_CUDA_ON_CPU_SANITIZE"
 """The environment variable that asks for one of them; `check` sets it in the process it starts."""
 
-UCONTEXT = "MINIGRAD_CUDA_ON_CPU_UCONTEXT"
-"""The environment variable that asks for the portable way to switch fibers."""
+PORTABLE = "MINIGRAD_CUDA_ON_CPU_PORTABLE"
+"""The environment variable that asks for what other processors and compilers do: fibers switched by
+the system, halves converted bit by bit."""
 
 _DYNAMIC = re.compile(
     r"\bextern\s+__shared__\s+((?:__align__\s*\(\s*\d+\s*\)|alignas\s*\(\s*\d+\s*\))\s*)?"
@@ -103,7 +104,7 @@ def flags() -> tuple[str, ...]:
     sanitizer = os.environ.get(SANITIZE, "")
     if sanitizer not in SANITIZERS:
         raise ValueError(f"{SANITIZE} must be one of {', '.join(SANITIZERS)}, not {sanitizer!r}")
-    portable = ("-DCUDA_ON_CPU_UCONTEXT",) if os.environ.get(UCONTEXT) else ()
+    portable = ("-DCUDA_ON_CPU_PORTABLE",) if os.environ.get(PORTABLE) else ()
     return (*FLAGS, *SANITIZERS[sanitizer], *portable)
 
 

@@ -1,13 +1,13 @@
 // Fibers: functions with a stack each, which hand over to one another.
 #pragma once
 
-#if !defined(__x86_64__) || defined(CUDA_ON_CPU_UCONTEXT)
+#if !defined(__x86_64__) || defined(CUDA_ON_CPU_PORTABLE)
 #include <ucontext.h>
 #endif
 
 namespace cuda_on_cpu {
 
-#if defined(__x86_64__) && !defined(CUDA_ON_CPU_UCONTEXT)
+#if defined(__x86_64__) && !defined(CUDA_ON_CPU_PORTABLE)
 
 // A few instructions: a system call, which ucontext makes each time, takes ten times as long.
 struct Context {

@@ -9,7 +9,7 @@ namespace cuda_on_cpu {
 // binary16: 1 bit sign, 5 exponent, 10 fraction.
 struct Binary16 {
   static float widen(uint16_t bits) {
-#if defined(__FLT16_MANT_DIG__)  // the compiler has the type
+#if defined(__FLT16_MANT_DIG__) && !defined(CUDA_ON_CPU_PORTABLE)  // the compiler has the type
     return static_cast<float>(bits_as<_Float16>(bits));
 #else
     uint32_t sign = (bits & 0x8000u) << 16, exponent = bits >> 10 & 31, fraction = bits & 0x3ff;
@@ -24,7 +24,7 @@ struct Binary16 {
   }
 
   static uint16_t round(float value) {
-#if defined(__FLT16_MANT_DIG__)
+#if defined(__FLT16_MANT_DIG__) && !defined(CUDA_ON_CPU_PORTABLE)
     return bits_as<uint16_t>(static_cast<_Float16>(value));
 #else
     uint32_t bits = bits_as<uint32_t>(value), sign = bits >> 16 & 0x8000u, size = bits & 0x7fffffff;
