@@ -439,6 +439,18 @@ def test_arrays_must_be_on_the_current_device(source: Source, launches: list[Any
     assert len(launches) == 2
 
 
+def test_bfloat16_has_two_types(tmp_path: Path, launches: list[Any]) -> None:
+    (tmp_path / "brain.cu").write_text(
+        'extern "C" __global__ void copy(const __nv_bfloat16* x, __nv_bfloat16* y) {}'
+    )
+    copy = Source(tmp_path / "brain.cu").kernel("copy")
+    bits, typed = ndarray(np.zeros(3, "u2")), ndarray(np.zeros(3, "u2"))
+    typed.dtype = SimpleNamespace(name="bfloat16", itemsize=2)  # type: ignore[assignment]
+    copy(1, 1, bits, typed)
+    with pytest.raises(TypeError, match="wants an array of uint16, not float16"):
+        copy(1, 1, bits, ndarray(np.zeros(3, "f2")))
+
+
 def test_an_error_of_nvrtc(source: Source, launches: list[Any]) -> None:
     with pytest.raises(
         CompileError, match=r"some\.cu \(T=float\) does not compile:\nsome\.cu\(24\)"

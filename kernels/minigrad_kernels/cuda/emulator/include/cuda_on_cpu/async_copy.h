@@ -57,7 +57,8 @@ CUDA_ON_CPU_UNWATCHED inline void forget_copies() {
   }
 }
 
-CUDA_ON_CPU_UNWATCHED inline void start_copy(void* to, const void* from, unsigned size, bool zeros, Place place) {
+CUDA_ON_CPU_UNWATCHED inline void start_copy(void* to, const void* from, unsigned size, bool zeros,
+                                             Place place) {
   uintptr_t places = reinterpret_cast<uintptr_t>(to);
   if (!zeros) places |= reinterpret_cast<uintptr_t>(from);
   if (places % size) {

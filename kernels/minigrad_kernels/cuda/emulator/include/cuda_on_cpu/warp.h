@@ -105,8 +105,8 @@ CUDA_ON_CPU_UNWATCHED inline void exchange(Thread* lanes, unsigned mask) {
 }
 
 template <class Value>
-CUDA_ON_CPU_UNWATCHED inline Value take_from(const char* operation, unsigned mask, Value value, unsigned source,
-                       Place place) {
+CUDA_ON_CPU_UNWATCHED inline Value take_from(const char* operation, unsigned mask, Value value,
+                                             unsigned source, Place place) {
   static_assert(sizeof(Value) <= 8, "a shuffle moves at most 8 bytes");
   Thread* me = current;
   __builtin_memcpy(&me->given, &value, sizeof(value));
@@ -126,7 +126,8 @@ CUDA_ON_CPU_UNWATCHED inline void count_votes(Thread* lanes, unsigned mask) {
   for (unsigned lane = 0; lane < WARP; lane++) lanes[lane].taken.words[0] = ballot;
 }
 
-CUDA_ON_CPU_UNWATCHED inline unsigned ballot(const char* operation, unsigned mask, bool condition, Place place) {
+CUDA_ON_CPU_UNWATCHED inline unsigned ballot(const char* operation, unsigned mask, bool condition,
+                                             Place place) {
   Thread* me = current;
   me->given.words[0] = condition;
   meet(operation, mask, count_votes, place);
@@ -211,7 +212,8 @@ CUDA_ON_CPU_UNWATCHED inline unsigned __activemask() {
 
 // The lanes whose value has the same bits.
 template <class Value>
-CUDA_ON_CPU_UNWATCHED inline unsigned __match_any_sync(unsigned mask, Value value, CUDA_ON_CPU_HERE) {
+CUDA_ON_CPU_UNWATCHED inline unsigned __match_any_sync(unsigned mask, Value value,
+                                                       CUDA_ON_CPU_HERE) {
   static_assert(sizeof(Value) == 4 || sizeof(Value) == 8, "values of 4 or 8 bytes");
   cuda_on_cpu::Thread* me = cuda_on_cpu::current;
   me->given.longs[0] = 0;
