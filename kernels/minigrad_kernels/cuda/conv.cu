@@ -10,41 +10,19 @@
 //
 // Definitions: T, WIDTH, and those of register_tiles.cuh. Sums of half are float.
 #include "register_tiles.cuh"
-#include "windows.cuh"
+#include "conv_tiles.cuh"
 
-// Blocks on a multiprocessor: warps hide each other's latency, but share the registers. Code for
-// older ones needs a few more registers than 16 warps have, and that of loads of single numbers.
+// Blocks on a multiprocessor: so many warps in all, which hide each other's latency, but share the
+// registers. Loads of single numbers, and finding windows, take more of these.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
-constexpr int WARPS = WIDTH > 1 ? 12 : 8;
+constexpr int CONVOLVING_WARPS = 12;
 #else
-constexpr int WARPS = WIDTH > 1 ? 16 : 8;
+constexpr int CONVOLVING_WARPS = 16;
 #endif
-constexpr int BLOCKS = 32 * WARPS / THREADS;
+constexpr int CONVOLVING_BLOCKS = 32 * (WIDTH > 1 ? CONVOLVING_WARPS : 8) / THREADS;
+constexpr int CORRELATING_BLOCKS = 32 * (WIDTH > 1 ? 12 : 8) / THREADS;
 
 constexpr int FILTER_WIDTH = sizeof(T) == 8 ? 2 : 4;  // filters in a load: packed, always aligned
-
-// The filters as a matrix, for each group: packed[group][term][n], whose sizes are filled up with
-// zeros to those of whole tiles, so that products need not look where they end. A thread writes a
-// number; the strides say where in w it lies.
-extern "C" __global__ void __launch_bounds__(256)
-    pack_filters(const T* __restrict__ w, T* __restrict__ packed, int groups, int packed_terms,
-                 int packed_columns, int terms, int columns, int channels, int tap_columns,
-                 int64 offset, int64 group_stride, int64 column_stride, int64 channel_stride,
-                 int64 row_stride, int64 tap_stride) {
-  int64 size = static_cast<int64>(groups) * packed_terms * packed_columns;
-  int64 threads = static_cast<int64>(gridDim.x) * blockDim.x;
-  for (int64 at = static_cast<int64>(blockIdx.x) * blockDim.x + threadIdx.x; at < size;
-       at += threads) {
-    int column = static_cast<int>(at % packed_columns);
-    int term = static_cast<int>(at / packed_columns % packed_terms);
-    int group = static_cast<int>(at / packed_columns / packed_terms);
-    int channel = term % channels, tap = term / channels;
-    int64 from = offset + group * group_stride + column * column_stride +
-                 channel * channel_stride + tap / tap_columns * row_stride +
-                 tap % tap_columns * tap_stride;
-    packed[at] = term < terms && column < columns ? w[from] : T(0.0f);
-  }
-}
 
 // Loaders of tiles
 
@@ -207,52 +185,14 @@ struct WindowTerms : RowLoads<BLOCK_N, WIDTH> {
 
 // The convolution
 
-// One number of the result as it is defined: the taps that lie outside of the image are left out.
-__device__ Total sum_inside(const T* x, const T* filters, int columns, int channels, int per_group,
-                            const Axis& down, const Axis& across, int number, int first_term,
-                            int last_term) {
-  Window window(number, down, across);
-  Term term(first_term, per_group, across);
-  Total sum = 0;
-  for (int k = first_term; k < last_term; k++) {
-    int y = down.start(window.row) + down.pace * term.tap_row;
-    int z = across.start(window.column) + across.pace * term.tap_column;
-    if (inside(y, down.size) && inside(z, across.size)) {
-      int64 pixel = static_cast<int64>(window.image * down.size + y) * across.size + z;
-      sum += Total(x[pixel * channels + term.channel]) *
-             Total(filters[static_cast<int64>(k) * columns]);
-    }
-    term.advance(1, per_group, across);
-  }
-  return sum;
-}
-
-// A part of a thread's row of results, PACK of them.
-template <class Value>
-__device__ __forceinline__ void store_sums(Value* y, const Total* sums, int count, bool whole) {
-  if (whole && count >= PACK) {
-    Pack<Value, PACK> pack;
-#pragma unroll
-    for (int p = 0; p < PACK; p++) pack.at[p] = Value(sums[p]);
-    store_pack<PACK>(y, pack);
-  } else {
-#pragma unroll
-    for (int p = 0; p < PACK; p++) {
-      if (p < count) y[p] = Value(sums[p]);
-    }
-  }
-}
-
 // y[window, filter] = bias[filter] + sum over terms of x[window, term] * filters[term, filter].
 //
 // A block computes BLOCK_M windows by BLOCK_N filters of a group, neighbouring blocks the same
 // windows. If there are several parts, the terms are shared among them, and their sums, without the
 // bias, go to parts[part, window, filter]; y is null then.
 //
-// Taps that lie outside of the image are zeros times weights, as in an image with padding: NaN where
-// a weight is infinite. Where `only_inside`, a thread that got NaN therefore computes its results
-// again, of the taps inside alone.
-extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+// Where `only_inside`, taps outside of the image are left out; see sum_inside.
+extern "C" __global__ void __launch_bounds__(THREADS, CONVOLVING_BLOCKS)
     convolve(const T* __restrict__ x, const T* __restrict__ filters, const T* __restrict__ bias,
              T* __restrict__ y, Total* __restrict__ parts, int part_count, int images, int groups,
              int per_group, int each, int packed_terms, int only_inside,  //
@@ -260,60 +200,40 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
              int out_height, int first_row, int step_row,  //
              int width, int columns, int up_column, int shift_column, int pace_column,
              int tap_columns, int out_width, int first_column, int step_column) {
-  Axis down = {height,   rows,       up_row,    shift_row, pace_row,
-               tap_rows, out_height, first_row, step_row};
-  Axis across = {width,       columns,   up_column,    shift_column, pace_column,
-                 tap_columns, out_width, first_column, step_column};
-  int channels = groups * per_group, all_filters = groups * each;
-  int windows = images * rows * columns, terms = tap_rows * tap_columns * per_group;
-  int tiles_n = (each + BLOCK_N - 1) / BLOCK_N, tiles_m = (windows + BLOCK_M - 1) / BLOCK_M;
-  int tile_n = blockIdx.x % tiles_n, tile_m = blockIdx.x / tiles_n % tiles_m;
-  int group = blockIdx.x / tiles_n / tiles_m % groups;
-  int part = blockIdx.x / tiles_n / tiles_m / groups;
-  int packed_columns = tiles_n * BLOCK_N, steps = packed_terms / BLOCK_K;
-  int first_step = static_cast<int>(static_cast<int64>(steps) * part / part_count);
-  int last_step = static_cast<int>(static_cast<int64>(steps) * (part + 1) / part_count);
-  int first_term = first_step * BLOCK_K;
+  Convolution c = {images, groups, per_group, each,
+                   {height, rows, up_row, shift_row, pace_row, tap_rows, out_height, first_row,
+                    step_row},
+                   {width, columns, up_column, shift_column, pace_column, tap_columns, out_width,
+                    first_column, step_column}};
+  int windows = c.windows(), steps = packed_terms / BLOCK_K;
+  TileOfBlock tile(windows, each, groups, steps, part_count, BLOCK_M, BLOCK_N);
+  int packed_columns = (each + BLOCK_N - 1) / BLOCK_N * BLOCK_N;
+  int first_term = tile.first_step * BLOCK_K;
+  x += tile.group * per_group;
+  filters += static_cast<int64>(tile.group) * packed_terms * packed_columns + tile.column;
 
-  x += group * per_group;
-  filters += static_cast<int64>(group) * packed_terms * packed_columns + tile_n * BLOCK_N;
-  WindowRows a(x, channels, per_group, down, across, tile_m * BLOCK_M, windows, first_term);
+  WindowRows a(x, c.channels(), per_group, c.down, c.across, tile.row, windows, first_term);
   FilterRows b(filters + static_cast<int64>(first_term) * packed_columns, packed_columns);
   Sums sums;
-  multiply_tiles(a, b, last_step - first_step, sums);
+  multiply_tiles(a, b, tile.last_step - tile.first_step, sums);
 
+  Results results = {y, parts, bias};
 #pragma unroll
   for (int j = 0; j < THREAD_N; j++) {
-    int filter = tile_n * BLOCK_N + tile_column(j);
-    Total start = bias && y && filter < each ? Total(bias[group * each + filter]) : Total(0);
+    Total start = results.start(c, tile, tile.column + tile_column(j));
 #pragma unroll
     for (int i = 0; i < THREAD_M; i++) sums[i][j] += start;
   }
-  // Where number (window, filter) of the tile goes, in y or in the parts.
-  auto place = [&](int window, int filter) {
-    int64 row = static_cast<int64>(part) * windows + window;
-    if (y) {
-      Window at(window, down, across);
-      row = static_cast<int64>(at.image * out_height + down.place(at.row)) * out_width +
-            across.place(at.column);
-    }
-    return row * all_filters + group * each + filter;
-  };
-  bool whole = each % PACK == 0;  // packs of filters begin at multiples of their size
   bool is_nan = false;
 #pragma unroll
   for (int i = 0; i < THREAD_M; i++) {
-    int window = tile_m * BLOCK_M + tile_row(i);
+    int window = tile.row + tile_row(i);
     if (window >= windows) continue;
-    int64 row = place(window, 0);
+    int64 row = results.row(c, tile, window);
 #pragma unroll
     for (int j = 0; j < THREAD_N; j += PACK) {
-      int filter = tile_n * BLOCK_N + tile_column(j);
-      if (y) {
-        store_sums(y + row + filter, &sums[i][j], each - filter, whole);
-      } else {
-        store_sums(parts + row + filter, &sums[i][j], each - filter, whole);
-      }
+      int filter = tile.column + tile_column(j);
+      results.store<PACK>(row + filter, &sums[i][j], each - filter, each % PACK == 0);
 #pragma unroll
       for (int p = 0; p < PACK; p++) is_nan |= sums[i][j + p] != sums[i][j + p];
     }
@@ -321,31 +241,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
   if (!only_inside || !is_nan) return;
 #pragma unroll 1
   for (int i = 0; i < THREAD_M * THREAD_N; i++) {
-    int window = tile_m * BLOCK_M + tile_row(i / THREAD_N), column = tile_column(i % THREAD_N);
-    int filter = tile_n * BLOCK_N + column;
-    if (window >= windows || filter >= each) continue;
-    Total sum = sum_inside(x, filters + column, packed_columns, channels, per_group, down, across,
-                           window, first_term, min(last_step * BLOCK_K, terms));
-    if (y) {
-      y[place(window, filter)] = T(sum);
-    } else {
-      parts[place(window, filter)] = sum;
-    }
-  }
-}
-
-// y[i] = bias[i % filters] + sum over parts of parts[part, i], in order. A thread sums one number
-// at a time.
-extern "C" __global__ void __launch_bounds__(256)
-    add_parts(const Total* __restrict__ parts, const T* __restrict__ bias, T* __restrict__ y,
-              int part_count, int64 size, int filters) {
-  int64 threads = static_cast<int64>(gridDim.x) * blockDim.x;
-  for (int64 i = static_cast<int64>(blockIdx.x) * blockDim.x + threadIdx.x; i < size;
-       i += threads) {
-    Total sum = bias ? Total(bias[i % filters]) : Total(0);
-#pragma unroll 4
-    for (int part = 0; part < part_count; part++) sum += parts[part * size + i];
-    y[i] = T(sum);
+    int window = tile.row + tile_row(i / THREAD_N), column = tile_column(i % THREAD_N);
+    if (window >= windows || tile.column + column >= each) continue;
+    Total sum = sum_inside(c, x, filters + column, packed_columns, window, first_term,
+                           min(tile.last_step * BLOCK_K, c.terms()));
+    results.store<1>(results.row(c, tile, window) + tile.column + column, &sum, 1, false);
   }
 }
 
@@ -356,56 +256,36 @@ extern "C" __global__ void __launch_bounds__(256)
 //
 // A block computes BLOCK_M filters by BLOCK_N terms of a group. Neighbouring blocks have the same
 // pixels, which they so find in the L2 cache.
-extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+extern "C" __global__ void __launch_bounds__(THREADS, CORRELATING_BLOCKS)
     correlate(const T* __restrict__ x, const T* __restrict__ g, Total* __restrict__ parts,
               int part_count, int images, int groups, int per_group, int each,  //
               int height, int rows, int up_row, int shift_row, int pace_row, int tap_rows,
               int width, int columns, int up_column, int shift_column, int pace_column,
               int tap_columns) {
-  Axis down = {height, rows, up_row, shift_row, pace_row, tap_rows, rows, 0, 1};
-  Axis across = {width, columns, up_column, shift_column, pace_column, tap_columns, columns, 0, 1};
-  int windows = images * rows * columns, terms = tap_rows * tap_columns * per_group;
-  int tiles_n = (terms + BLOCK_N - 1) / BLOCK_N, tiles_m = (each + BLOCK_M - 1) / BLOCK_M;
-  int tile_n = blockIdx.x % tiles_n, tile_m = blockIdx.x / tiles_n % tiles_m;
-  int group = blockIdx.x / tiles_n / tiles_m % groups;
-  int part = blockIdx.x / tiles_n / tiles_m / groups;
-  int steps = (windows + BLOCK_K - 1) / BLOCK_K;
-  int first = static_cast<int>(static_cast<int64>(steps) * part / part_count) * BLOCK_K;
-  int last = static_cast<int>(static_cast<int64>(steps) * (part + 1) / part_count) * BLOCK_K;
+  Convolution c = {images, groups, per_group, each,
+                   {height, rows, up_row, shift_row, pace_row, tap_rows, rows, 0, 1},
+                   {width, columns, up_column, shift_column, pace_column, tap_columns, columns, 0,
+                    1}};
+  int windows = c.windows(), terms = c.terms(), steps = (windows + BLOCK_K - 1) / BLOCK_K;
+  TileOfBlock tile(each, terms, groups, steps, part_count, BLOCK_M, BLOCK_N);
+  int first = tile.first_step * BLOCK_K;
 
-  GradientRows a(g + group * each, groups * each, each, tile_m * BLOCK_M, first, windows);
-  WindowTerms b(x + group * per_group, groups * per_group, per_group, down, across,
-                tile_n * BLOCK_N, terms, first, windows);
+  GradientRows a(g + tile.group * each, c.filters(), each, tile.row, first, windows);
+  WindowTerms b(x + tile.group * per_group, c.channels(), per_group, c.down, c.across,
+                tile.column, terms, first, windows);
   Sums sums;
-  multiply_tiles(a, b, (last - first) / BLOCK_K, sums);
+  multiply_tiles(a, b, tile.last_step - tile.first_step, sums);
 
-  bool whole = terms % PACK == 0;
 #pragma unroll
   for (int i = 0; i < THREAD_M; i++) {
-    int filter = tile_m * BLOCK_M + tile_row(i);
+    int filter = tile.row + tile_row(i);
     if (filter >= each) continue;
-    int64 row = (static_cast<int64>(part) * groups + group) * each + filter;
+    int64 row = (static_cast<int64>(tile.part) * groups + tile.group) * each + filter;
 #pragma unroll
     for (int j = 0; j < THREAD_N; j += PACK) {
-      int term = tile_n * BLOCK_N + tile_column(j);
-      store_sums(parts + row * terms + term, &sums[i][j], terms - term, whole);
+      int term = tile.column + tile_column(j);
+      Results::store_some<PACK>(parts + row * terms + term, &sums[i][j], terms - term,
+                                terms % PACK == 0);
     }
-  }
-}
-
-// gw[filter, channel, tap] = sum over parts of parts[part, filter, tap, channel], in order. A thread
-// sums one number at a time; those of neighbours lie together in the parts.
-extern "C" __global__ void __launch_bounds__(256)
-    add_filter_parts(const Total* __restrict__ parts, T* __restrict__ gw, int part_count,
-                     int filters, int taps, int per_group) {
-  int64 terms = static_cast<int64>(taps) * per_group, size = filters * terms;
-  int64 threads = static_cast<int64>(gridDim.x) * blockDim.x;
-  for (int64 i = static_cast<int64>(blockIdx.x) * blockDim.x + threadIdx.x; i < size;
-       i += threads) {
-    Total sum = 0;
-#pragma unroll 4
-    for (int part = 0; part < part_count; part++) sum += parts[part * size + i];
-    int64 filter = i / terms, tap = i % terms / per_group, channel = i % per_group;
-    gw[(filter * per_group + channel) * taps + tap] = T(sum);
   }
 }

@@ -12,12 +12,16 @@ from ..windows import Padding, Pair, channels_first
 from .arrays import ceil_divide, contiguous, empty
 from .c_types import c_name
 from .conv_layout import (
-    MOST_BLOCKS,
     MULTIPROCESSORS,
     Taps,
+    add_filter_parts,
+    add_parts,
     forward_taps,
     gradient_taps,
+    pack_filters,
     pixels,
+    total_name,
+    totals,
     vectors,
 )
 from .source import kernel
@@ -91,49 +95,8 @@ def _options(x: Array, tile: Tile, width: int) -> dict[str, str | int]:
     """The definitions of conv.cu."""
     names = ("BLOCK_M", "BLOCK_N", "THREAD_M", "THREAD_N")
     sizes = dict(zip(names, tile, strict=True))
-    total = "double" if x.itemsize == 8 else "float"
-    return {"T": c_name(x), "TOTAL": total, "WIDTH": width, "BLOCK_K": TERMS, **sizes}
-
-
-def _total(x: Array) -> str:
-    """The type of sums."""
-    return f"f{max(4, x.itemsize)}"
-
-
-def _loop(size: int) -> int:
-    """Blocks of 256 threads that go through so many numbers."""
-    return min(MOST_BLOCKS, ceil_divide(size, 256))
-
-
-def pack_filters(
-    w: Array,
-    groups: int,
-    terms: int,
-    columns: int,
-    down: Taps,
-    across: Taps,
-    transposed: bool,
-    **options: str | int,
-) -> Array:
-    """The filters (O, C / groups, kh, kw) as matrices (groups, terms, columns), filled with zeros.
-
-    Terms are the taps of `down` and `across`, and in each the channels; columns are the filters.
-    `transposed`: terms are taps and filters, columns are channels.
-    """
-    filters, per_group, kh, kw = w.shape
-    along = per_group * kh * kw, kh * kw  # from a filter to the next, and from a channel
-    each = filters // groups
-    sizes = (per_group, each) if transposed else (each, per_group)
-    packed = empty(w, (groups, terms, columns))
-    if packed.size:
-        run = kernel("conv.cu", "pack_filters", **options)
-        run(
-            _loop(packed.size), 256, w, packed, groups, terms, columns,
-            down.axis.taps * across.axis.taps * sizes[1], *sizes, across.axis.taps,
-            down.first * kw + across.first, each * along[0],
-            *(along[::-1] if transposed else along), down.step * kw, across.step,
-        )  # fmt: skip
-    return packed
+    types = {"T": c_name(x), "TOTAL": total_name(x)}
+    return {**types, "WIDTH": width, "BLOCK_K": TERMS, **sizes}
 
 
 def _convolve(
@@ -159,8 +122,8 @@ def _convolve(
     tile, parts = grid.tile, grid.parts
     options = _options(x, tile, vectors(x, per_group))
     terms, columns = steps * TERMS, ceil_divide(each, tile[1]) * tile[1]
-    packed = pack_filters(w, groups, terms, columns, down, across, transposed, **options)
-    sums = empty(x, (parts, *y.shape), _total(x)) if parts > 1 else None
+    packed = pack_filters(w, groups, terms, columns, down, across, transposed=transposed)
+    sums = totals(x, (parts, *y.shape)) if parts > 1 else None
     run = kernel("conv.cu", "convolve", **options)
     run(
         grid.blocks * parts, grid.threads, x, packed, bias, y if sums is None else None, sums,
@@ -168,8 +131,7 @@ def _convolve(
         shared=_shared(tile, x.itemsize),
     )  # fmt: skip
     if sums is not None:
-        add = kernel("conv.cu", "add_parts", **options)
-        add(_loop(y.size), 256, sums, bias, y, parts, y.size, filters)
+        add_parts(sums, bias, y)
 
 
 def conv2d(
@@ -248,12 +210,11 @@ def conv2d_weight_gradient(
     width = min(vectors(image, per_group), vectors(gradient, each))
     options = _options(x, grid.tile, width)
     down, across = forward_taps(x.shape[2:], size, kernel_size, stride, padding, dilation)
-    sums = empty(x, (grid.parts, *shape), _total(x))
+    sums = totals(x, (grid.parts, len(gw), *kernel_size, per_group))
     run = kernel("conv.cu", "correlate", **options)
     run(
         grid.blocks * grid.parts, grid.threads, image, gradient, sums, grid.parts, len(x), groups,
         per_group, each, *down.axis[:6], *across.axis[:6], shared=_shared(grid.tile, x.itemsize),
     )  # fmt: skip
-    add = kernel("conv.cu", "add_filter_parts", **options)
-    add(_loop(gw.size), 256, sums, gw, grid.parts, len(gw), taps, per_group)
+    add_filter_parts(sums, gw)
     return deliver(gw, out)

@@ -9,6 +9,7 @@ from ..arrays import Array
 from ..windows import Padding, Pair, channels_last
 from .arrays import address, ceil_divide, contiguous, empty
 from .c_types import C_NAMES, c_name
+from .launch import KernelFunction
 from .source import kernel
 
 MULTIPROCESSORS = 132
@@ -58,9 +59,29 @@ def pixels(x: Array) -> Array:
     if x.size:
         count = math.prod(x.shape[2:])
         tiles = len(x) * ceil_divide(x.shape[1], _TILE) * ceil_divide(count, _TILE)
-        run = kernel("conv_layout.cu", "channels_to_last", T=c_name(x))
+        run = layout_kernel(x, "channels_to_last")
         run(min(tiles, MOST_BLOCKS), (32, 8), x, y, x.shape[1], count, tiles)
     return y
+
+
+def layout_kernel(x: Array, name: str) -> KernelFunction:
+    """A kernel of conv_layout.cu for arrays of this type."""
+    return kernel("conv_layout.cu", name, T=c_name(x), TOTAL=total_name(x))
+
+
+def total_name(x: Array) -> str:
+    """The type that sums of x have in a kernel."""
+    return "double" if x.itemsize == 8 else "float"
+
+
+def totals(x: Array, shape: tuple[int, ...]) -> Array:
+    """A new array for sums, not filled."""
+    return empty(x, shape, f"f{max(4, x.itemsize)}")
+
+
+def loop(size: int) -> int:
+    """Blocks of 256 threads that go through so many numbers."""
+    return min(MOST_BLOCKS, ceil_divide(size, 256))
 
 
 def convolvable(x: Array, other: Array, *more: Array | None) -> bool:
@@ -133,3 +154,49 @@ def gradient_taps(
         )
         found.append(Taps(axis, first, stride // common))
     return found
+
+
+def pack_filters(
+    w: Array,
+    groups: int,
+    terms: int,
+    columns: int,
+    down: Taps,
+    across: Taps,
+    *,
+    transposed: bool,
+    for_tensor_cores: bool = False,
+) -> Array:
+    """Filters (O, C / groups, kh, kw) as matrices (groups, terms, columns), filled with zeros.
+
+    Terms are the taps of `down` and `across`, and in each the channels; columns are the filters.
+    `transposed`: terms are taps and filters, columns are channels. `for_tensor_cores`: columns come
+    before terms, and float32 is rounded to TF32.
+    """
+    filters, per_group, kh, kw = w.shape
+    each = filters // groups
+    sizes = (per_group, each) if transposed else (each, per_group)
+    strides = (kh * kw, per_group * kh * kw) if transposed else (per_group * kh * kw, kh * kw)
+    shape = (columns, terms) if for_tensor_cores else (terms, columns)
+    packed = empty(w, (groups, *shape))
+    if packed.size:
+        layout_kernel(w, "pack_filters")(
+            loop(packed.size), 256, w, packed, groups, terms, columns,
+            down.axis.taps * across.axis.taps * sizes[1], *sizes, across.axis.taps,
+            int(for_tensor_cores), down.first * kw + across.first, w.size // groups, *strides,
+            down.step * kw, across.step,
+        )  # fmt: skip
+    return packed
+
+
+def add_parts(parts: Array, bias: Array | None, y: Array) -> None:
+    """Write to y (N, H, W, filters) the sum of the parts, along their first axis, and the bias."""
+    add = layout_kernel(y, "add_parts")
+    add(loop(y.size), 256, parts, bias, y, len(parts), y.size, y.shape[-1])
+
+
+def add_filter_parts(parts: Array, gw: Array) -> None:
+    """Write to gw (O, C / groups, kh, kw) the sum of parts (parts, O, kh, kw, C / groups)."""
+    filters, per_group, kh, kw = gw.shape
+    add = layout_kernel(gw, "add_filter_parts")
+    add(loop(gw.size), 256, parts, gw, len(parts), filters, kh * kw, per_group)
