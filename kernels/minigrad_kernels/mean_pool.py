@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array, array_module, deliver, summing_type
+from .cuda.pool_images import adaptive, poolable
 from .layout import large, real
 from .pool import draws, window_counts
 from .registry import Arguments, Cost, arguments, kernel
@@ -152,6 +153,17 @@ def _avg_pool2d_numba() -> Any:
     return avg_pool2d
 
 
+def _averageable(x: Array, *, divisor_override: int | None, **geometry: Any) -> bool:
+    return abs(divisor_override or 0) < 2**63 and poolable(x, **geometry)
+
+
+@avg_pool2d.on("cuda", "cuda-on-cpu", accepts=_averageable)
+def _avg_pool2d_cuda() -> Any:
+    from .cuda.mean_pool import avg_pool2d
+
+    return avg_pool2d
+
+
 @kernel(samples=_avg_gradient_samples, cost=_avg_gradient_cost)
 def avg_pool2d_gradient(
     g: Array,
@@ -194,6 +206,13 @@ def avg_pool2d_gradient(
 @avg_pool2d_gradient.on("numba", accepts=real, worth=large)
 def _avg_pool2d_gradient_numba() -> Any:
     from .cpu.mean_pool import avg_pool2d_gradient
+
+    return avg_pool2d_gradient
+
+
+@avg_pool2d_gradient.on("cuda", "cuda-on-cpu", accepts=_averageable)
+def _avg_pool2d_gradient_cuda() -> Any:
+    from .cuda.mean_pool import avg_pool2d_gradient
 
     return avg_pool2d_gradient
 
@@ -250,6 +269,13 @@ def _adaptive_avg_pool2d_numba() -> Any:
     return adaptive_avg_pool2d
 
 
+@adaptive_avg_pool2d.on("cuda", "cuda-on-cpu", accepts=adaptive)
+def _adaptive_avg_pool2d_cuda() -> Any:
+    from .cuda.mean_pool import adaptive_avg_pool2d
+
+    return adaptive_avg_pool2d
+
+
 @kernel(
     samples=_adaptive_gradient_samples,
     cost=lambda g, *, input_size: Cost(
@@ -274,5 +300,12 @@ def adaptive_avg_pool2d_gradient(g: Array, *, input_size: Pair, out: Array | Non
 @adaptive_avg_pool2d_gradient.on("numba", accepts=real, worth=large)
 def _adaptive_avg_pool2d_gradient_numba() -> Any:
     from .cpu.mean_pool import adaptive_avg_pool2d_gradient
+
+    return adaptive_avg_pool2d_gradient
+
+
+@adaptive_avg_pool2d_gradient.on("cuda", "cuda-on-cpu", accepts=adaptive)
+def _adaptive_avg_pool2d_gradient_cuda() -> Any:
+    from .cuda.mean_pool import adaptive_avg_pool2d_gradient
 
     return adaptive_avg_pool2d_gradient

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array, array_module, deliver, deliver_all
+from .cuda.pool_images import images, poolable
 from .layout import large, real
 from .registry import Arguments, Cost, arguments, kernel
 from .windows import Pair, blocks, channels_first, channels_last, grid, pooled_length
@@ -31,6 +32,8 @@ _GEOMETRIES: list[tuple[Any, ...]] = [
     ((1, 1), (8, 8), (1, 1), (3, 2), (0, 0), (1, 1), True),
     ((1, 2), (2, 5), (3, 4), (2, 3), (0, 1), (1, 1), True),
     ((2, 70), (10, 10), (2, 2), (2, 2), (0, 0), (1, 1), False),
+    ((2, 8), (5, 16), (3, 3), (2, 2), (1, 1), (1, 1), False),
+    ((2, 8), (4, 16), (2, 2), (2, 2), (0, 0), (1, 1), False),
 ]
 
 
@@ -123,6 +126,13 @@ def _max_pool2d_numba() -> Any:
     return max_pool2d
 
 
+@max_pool2d.on("cuda", "cuda-on-cpu", accepts=poolable)
+def _max_pool2d_cuda() -> Any:
+    from .cuda.pool import max_pool2d
+
+    return max_pool2d
+
+
 def indices_of(
     positions: Array,
     *,
@@ -145,6 +155,9 @@ def indices_of(
     for block in blocks(len(positions), positions[:1].size * 8, xp):
         xp.add(steps[positions[block]], corners, out=indices[block])
     return indices
+
+
+_POSITIONS = [np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.uint32)]
 
 
 def position_type(kernel_size: Pair) -> np.dtype[Any]:
@@ -185,6 +198,13 @@ def max_pool2d_positions(
 @max_pool2d_positions.on("numba", accepts=real, worth=large)
 def _max_pool2d_positions_numba() -> Any:
     from .cpu.pool import max_pool2d_positions
+
+    return max_pool2d_positions
+
+
+@max_pool2d_positions.on("cuda", "cuda-on-cpu", accepts=poolable)
+def _max_pool2d_positions_cuda() -> Any:
+    from .cuda.pool import max_pool2d_positions
 
     return max_pool2d_positions
 
@@ -261,8 +281,27 @@ def _max_pool2d_positions_gradient_numba() -> Any:
     return max_pool2d_positions_gradient
 
 
+def _has_positions(g: Array, positions: Array, **geometry: Any) -> bool:
+    return poolable(g, positions, **geometry) and positions.dtype in _POSITIONS
+
+
+@max_pool2d_positions_gradient.on("cuda", "cuda-on-cpu", accepts=_has_positions)
+def _max_pool2d_positions_gradient_cuda() -> Any:
+    from .cuda.pool import max_pool2d_positions_gradient
+
+    return max_pool2d_positions_gradient
+
+
 def _indexed(x: Array, indices: Array, **_: object) -> bool:
     return real(x) and indices.dtype.kind in "iu" and indices.dtype.isnative
+
+
+def _indexed_images(x: Array, indices: Array, **_: object) -> bool:
+    return images(x, indices) and indices.dtype.kind in "iu"
+
+
+def _float_images(x: Array, indices: Array, **_: object) -> bool:
+    return real(x) and _indexed_images(x, indices)
 
 
 def _index_samples(rng: np.random.Generator) -> Iterator[tuple[Array, Array, Array]]:
@@ -312,6 +351,27 @@ def _max_pool2d_gradient_numba() -> Any:
     return max_pool2d_gradient
 
 
+@max_pool2d_gradient.on(
+    "cuda",
+    "cuda-on-cpu",
+    name="atomic",
+    accepts=_float_images,
+    worth=lambda *_, **__: False,  # it runs when it is asked for: its last bits may change
+    deterministic=False,
+)
+def _max_pool2d_gradient_atomic() -> Any:
+    from .cuda.pool import max_pool2d_gradient_atomic
+
+    return max_pool2d_gradient_atomic
+
+
+@max_pool2d_gradient.on("cuda", "cuda-on-cpu", accepts=_indexed_images)
+def _max_pool2d_gradient_cuda() -> Any:
+    from .cuda.pool import max_pool2d_gradient
+
+    return max_pool2d_gradient
+
+
 @kernel(
     samples=_gather_samples,
     cost=lambda x, indices: Cost(0, indices.nbytes + 2 * indices.size * x.dtype.itemsize),
@@ -333,5 +393,12 @@ def max_pool2d_gather(x: Array, indices: Array, *, out: Array | None = None) -> 
 @max_pool2d_gather.on("numba", accepts=_indexed, worth=large)
 def _max_pool2d_gather_numba() -> Any:
     from .cpu.pool import max_pool2d_gather
+
+    return max_pool2d_gather
+
+
+@max_pool2d_gather.on("cuda", "cuda-on-cpu", accepts=_indexed_images)
+def _max_pool2d_gather_cuda() -> Any:
+    from .cuda.pool import max_pool2d_gather
 
     return max_pool2d_gather
