@@ -4,6 +4,9 @@
 // threads do is said there. It is computed in REAL, halves therefore in float.
 //
 // Definitions: T, the type of the numbers; REAL, the type to compute in.
+//
+// expect: LDG.128 STG.128
+// expect: registers <= 64
 #include "elementwise.cuh"
 #include "half.cuh"
 

@@ -2,6 +2,10 @@
 // nothing else.
 //
 // Definitions: T, the type of the numbers; REAL, the type to compute in.
+//
+// expect: LDG.128 STG.128 if T != half
+// expect: LDG.64 STG.64 if T == half
+// expect: registers <= 32
 #include "elementwise.cuh"
 #include "half.cuh"
 #include "philox.cuh"

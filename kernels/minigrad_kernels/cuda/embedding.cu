@@ -48,6 +48,8 @@ __device__ __forceinline__ Numbers not_numbers() {
 }
 
 // y[i] = table[index[i]], rows of so many packs. A lane copies a pack of row i.
+//
+// expect: LDG.128 STG.128 if WIDTH > 1
 extern "C" __global__ void __launch_bounds__(EMBEDDING_THREADS)
     embedding(const T* __restrict__ table, const INDEX* __restrict__ index, T* __restrict__ y,
               int64 rows, unsigned count, unsigned packs) {
@@ -133,25 +135,43 @@ __device__ __forceinline__ bool begins_before(const uint64* keys, int64 i) {
   return i > 0 && key_row(keys[i - 1]) == key_row(keys[i]);
 }
 
-// WIDTH sums.
+// WIDTH sums, loaded and stored at most 16 bytes at once.
 struct Sums {
   REAL at[WIDTH];
 
-  template <class Number>
-  __device__ __forceinline__ void add(const Number* numbers) {
+  __device__ __forceinline__ void add(Numbers pack) {
 #pragma unroll
-    for (int j = 0; j < WIDTH; j++) at[j] += REAL(numbers[j]);
+    for (int j = 0; j < WIDTH; j++) at[j] += REAL(pack.at[j]);
+  }
+  __device__ __forceinline__ void add(const REAL* numbers) {
+    constexpr int COUNT = WIDTH < 16 / sizeof(REAL) ? WIDTH : 16 / sizeof(REAL);
+#pragma unroll
+    for (int k = 0; k < WIDTH; k += COUNT) {
+      Pack<REAL, COUNT> pack = load_pack<COUNT>(numbers + k);
+#pragma unroll
+      for (int j = 0; j < COUNT; j++) at[k + j] += pack.at[j];
+    }
   }
   template <class Number>
   __device__ __forceinline__ void store(Number* numbers) const {
+    constexpr int COUNT = WIDTH < 16 / sizeof(Number) ? WIDTH : 16 / sizeof(Number);
 #pragma unroll
-    for (int j = 0; j < WIDTH; j++) numbers[j] = Number(at[j]);
+    for (int k = 0; k < WIDTH; k += COUNT) {
+      Pack<Number, COUNT> pack;
+#pragma unroll
+      for (int j = 0; j < COUNT; j++) pack.at[j] = Number(at[k + j]);
+      store_pack<COUNT>(numbers + k, pack);
+    }
   }
 };
 
 // A lane adds up the gradients of a piece's keys, in one column of packs; it loads AHEAD of them
-// before it adds the first. Rows of y that have no key are left as they are.
-extern "C" __global__ void __launch_bounds__(EMBEDDING_THREADS)
+// before it adds the first. Rows of y that have no key are left as they are. The
+// bound lets it have the registers for that: three blocks on a multiprocessor have 48 KB under way.
+//
+// expect: LDG.128 STG.128 if WIDTH > 1
+// expect: registers <= 80
+extern "C" __global__ void __launch_bounds__(EMBEDDING_THREADS, 3)
     sum_pieces(const T* __restrict__ g, const uint64* __restrict__ keys, T* __restrict__ y,
                REAL* __restrict__ heads, REAL* __restrict__ tails, unsigned count, unsigned rows,
                unsigned packs) {
@@ -188,7 +208,7 @@ extern "C" __global__ void __launch_bounds__(EMBEDDING_THREADS)
         row = key_row(key[j]);
         is_head = false;
       }
-      sums.add(pack[j].at);
+      sums.add(pack[j]);
     }
   }
   if (row >= rows) return;

@@ -5,6 +5,9 @@
 // a place before it writes there. A step of Adam has four loads of 16 bytes under way in a thread.
 //
 // Definitions: T, the type of the numbers; REAL, the type to compute in.
+//
+// expect: LDG.128 STG.128
+// expect: registers <= 64
 #include "elementwise.cuh"
 #include "half.cuh"
 

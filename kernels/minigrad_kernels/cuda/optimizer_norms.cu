@@ -3,6 +3,8 @@
 // always in one order: how a norm is rounded depends on nothing but the numbers of its part.
 //
 // Definition: T, the type of the numbers.
+//
+// allow: double
 #include "half.cuh"
 #include "minigrad.cuh"
 
@@ -22,6 +24,8 @@ __device__ __forceinline__ Pack<T, WIDTH> numbers_at(const T* x, int64 i, int64 
 
 // sums[b] = the squares of x[begins[b]] to x[ends[b] - 1], summed by block b. A thread takes every
 // NORM_THREADS-th pack, wherever in memory the chunk begins.
+//
+// expect: LDG.128
 extern "C" __global__ void __launch_bounds__(NORM_THREADS)
     sum_squares(const T* x, const int64* begins, const int64* ends, double* sums) {
   const T* chunk = x + begins[blockIdx.x];

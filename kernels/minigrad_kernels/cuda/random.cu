@@ -6,6 +6,8 @@
 // quickly as memory can be written.
 //
 // Definitions: T, the type of the numbers; REAL, the type to compute normal ones in.
+//
+// expect: registers <= 40
 #include "elementwise.cuh"
 #include "half.cuh"
 #include "philox.cuh"
@@ -83,6 +85,8 @@ __device__ __forceinline__ void store_block(Value* y, int64 block, Pack<Value, C
 }
 
 // The words themselves. A thread makes four.
+//
+// expect: STG.128
 extern "C" __global__ void __launch_bounds__(ELEMENTWISE_THREADS)
     random_bits(unsigned* y, uint64 seed, uint64 first, int64 size, int64 whole) {
   for (int64 block = thread_in_grid(); block * 4 < size; block += threads_in_grid()) {
@@ -91,6 +95,9 @@ extern "C" __global__ void __launch_bounds__(ELEMENTWISE_THREADS)
 }
 
 // Uniform numbers in [0, 1). A thread makes those of a block.
+//
+// expect: STG.128 if T != half
+// expect: STG.64 if T == half
 extern "C" __global__ void __launch_bounds__(ELEMENTWISE_THREADS)
     random_uniform(T* y, uint64 seed, uint64 first, int64 size, int64 whole) {
   constexpr int COUNT = Uniform<T>::COUNT;
@@ -105,6 +112,9 @@ extern "C" __global__ void __launch_bounds__(ELEMENTWISE_THREADS)
 
 // Standard normal numbers (Box and Muller, 1958): of two uniform numbers u and v, r cos(2 pi v) and
 // r sin(2 pi v) with r = sqrt(-2 log(1 - u)). A thread makes those of a block.
+//
+// expect: STG.128 if T != half
+// expect: STG.64 if T == half
 extern "C" __global__ void __launch_bounds__(ELEMENTWISE_THREADS)
     random_normal(T* y, uint64 seed, uint64 first, int64 size, int64 whole) {
   constexpr int COUNT = Uniform<REAL>::COUNT;
