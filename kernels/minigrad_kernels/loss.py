@@ -9,8 +9,9 @@ import numpy as np
 
 from .activation import many_exponentials
 from .arrays import Array, array_module, deliver, deliver_all
+from .cuda.channels import known
 from .layout import elementwise, large, plain
-from .registry import Arguments, Cost, Samples, arguments, kernel, per_element
+from .registry import Arguments, Cost, Kernel, Samples, arguments, kernel, per_element
 
 # Cross-entropy of class numbers
 
@@ -120,6 +121,27 @@ def _scores_gradient_fit(
     if (g.ndim and g.shape != target.shape) or any(a.shape != target.shape for a in stats):
         return False
     return _scores_fit(x, target, scale) and plain(x, g, *stats)
+
+
+def _cuda_scores(x: Array, target: Array, scale: Array, **_: object) -> bool:
+    """Whether CUDA kernels take these arrays of one real type and class numbers."""
+    return (
+        x.size > 0
+        and x.ndim > 0
+        and x.shape[:-1] == target.shape == scale.shape
+        and target.dtype == np.int64
+        and known(x)
+        and scale.dtype == x.dtype
+    )
+
+
+def _cuda_scores_gradient(
+    g: Array, x: Array, target: Array, scale: Array, *stats: Array, **_: object
+) -> bool:
+    """The same for the gradient, `g` and what `cross_entropy` returned."""
+    if (g.ndim and g.shape != target.shape) or any(a.shape != target.shape for a in stats):
+        return False
+    return _cuda_scores(x, target, scale) and all(a.dtype == x.dtype for a in (g, *stats))
 
 
 # Compiled, they are faster for any size: NumPy takes a dozen calls.
@@ -280,3 +302,35 @@ def _binary_cross_entropy_with_logits_numba() -> Any:
     from .cpu.loss import binary_cross_entropy_with_logits
 
     return binary_cross_entropy_with_logits
+
+
+# On the GPU; each of them has the same name there
+
+
+def _pairs(x: Array, t: Array, *_: object, **__: object) -> bool:
+    return x.size > 0 and x.shape == t.shape and x.dtype == t.dtype and known(x)
+
+
+def _weighted_pairs(x: Array, t: Array, w: Array | None, **_: object) -> bool:
+    if not _pairs(x, t) or w is None:
+        return _pairs(x, t)
+    shape = (1,) * (x.ndim - w.ndim) + w.shape
+    fits = len(shape) == x.ndim and all(
+        n in (1, wanted) for n, wanted in zip(shape, x.shape, strict=True)
+    )
+    return fits and w.dtype == x.dtype
+
+
+def _on_cuda(k: Kernel, accepts: Any) -> None:
+    @k.on("cuda", "cuda-on-cpu", accepts=accepts)
+    def build() -> Any:
+        from .cuda import loss
+
+        return getattr(loss, k.name)
+
+
+_on_cuda(cross_entropy, _cuda_scores)
+_on_cuda(cross_entropy_gradient, _cuda_scores_gradient)
+_on_cuda(mse_loss, _pairs)
+_on_cuda(binary_cross_entropy, _pairs)
+_on_cuda(binary_cross_entropy_with_logits, _weighted_pairs)

@@ -452,3 +452,6 @@ def _on_cuda(k: Kernel, module: str, accepts: Any) -> None:
 _on_cuda(batch_norm, "norm", _cuda_channels)
 for _kernel in (batch_norm_input_gradient, batch_norm_weight_gradient, batch_norm_gradients):
     _on_cuda(_kernel, "norm", _cuda_channel_gradients)
+_on_cuda(layer_norm, "layer_norm", _cuda_rows)
+for _kernel in (layer_norm_input_gradient, layer_norm_weight_gradient, layer_norm_gradients):
+    _on_cuda(_kernel, "layer_norm", _cuda_row_gradients)

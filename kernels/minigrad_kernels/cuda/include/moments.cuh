@@ -7,11 +7,6 @@
 #pragma once
 #include "team.cuh"
 
-// a / b to within two units in the last place, as close as sums are: without the call of the slow
-// path of an exact division, for which a kernel has fewer registers everywhere.
-__device__ __forceinline__ float about(float a, float b) { return __fdividef(a, b); }
-__device__ __forceinline__ double about(double a, double b) { return a / b; }
-
 template <class Value>
 struct Moments {
   Value count = 0, mean = 0, squares = 0;  // squares: the sum of (x - mean)^2
