@@ -460,7 +460,7 @@ def _weight_gradient_depthwise() -> Any:
     return conv2d_weight_gradient
 
 
-# In CUDA
+# In CUDA: the latest that is worth it runs
 
 
 def _on_gpu(x: Array, other: Array, bias: Array | None = None, **_: Any) -> bool:
@@ -469,13 +469,39 @@ def _on_gpu(x: Array, other: Array, bias: Array | None = None, **_: Any) -> bool
     return convolvable(x, other, bias)
 
 
-def _on_cuda(k: Kernel, module: str, name: str = "", **predicates: Any) -> None:
+def _in_tf32(x: Array, other: Array, bias: Array | None = None, **_: Any) -> bool:
+    from .cuda.conv_tensor import has_tensor_cores
+
+    return x.dtype == np.float32 and _on_gpu(x, other, bias) and has_tensor_cores(x)
+
+
+def _in_half(
+    x: Array, other: Array, bias: Array | None = None, *, groups: int, **options: Any
+) -> bool:
+    from .cuda.conv_tensor import has_tensor_cores
+
+    # Copies take 8 channels of a group, of what sums run through: x, or both over pixels.
+    whole = [x.shape[1]] + ([other.shape[1]] if "kernel_size" in options else [])
+    fits = groups > 0 and not any(channels % (8 * groups) for channels in whole)
+    return x.dtype == np.float16 and fits and _on_gpu(x, other, bias) and has_tensor_cores(x)
+
+
+def _only_when_asked(*_: Any, **__: Any) -> bool:
+    return False
+
+
+def _on_cuda(k: Kernel, module: str, name: str = "", **options: Any) -> None:
     """File an implementation: the function of the kernel's name in `cuda/<module>.py`."""
 
-    @k.on("cuda", "cuda-on-cpu", name=name, **predicates)
+    @k.on("cuda", "cuda-on-cpu", name=name, **options)
     def build() -> Any:
         return getattr(import_module(f".cuda.{module}", __package__), k.name)
 
 
+TF32_EPS = 2.0**-10
+"""The spacing of TF32's numbers between 1 and 2: it has 11 significant bits, as half."""
+
 for _kernel in (conv2d, conv2d_input_gradient, conv2d_weight_gradient):
+    _on_cuda(_kernel, "conv_tensor", "tf32", accepts=_in_tf32, worth=_only_when_asked, eps=TF32_EPS)
     _on_cuda(_kernel, "conv", accepts=_on_gpu)
+    _on_cuda(_kernel, "conv_tensor", "half", accepts=_in_half)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from ..arrays import Array
+from ..arrays import Array, array_module
 from ..windows import Padding, Pair, channels_last
 from .arrays import address, ceil_divide, contiguous, empty
 from .c_types import C_NAMES, c_name
@@ -49,11 +49,15 @@ class Taps(NamedTuple):
     step: int
 
 
+ALIGNMENT = 16
+"""Bytes of the widest loads."""
+
+
 def pixels(x: Array) -> Array:
-    """Images (N, C, H, W) as a C-contiguous array (N, H, W, C), copied only if need be."""
+    """Images (N, C, H, W) as an aligned array (N, H, W, C), copied only if need be."""
     last = channels_last(x)
     if contiguous(last) is last:
-        return last
+        return last if address(last) % ALIGNMENT == 0 else array_module(x).array(last, copy=True)
     x = contiguous(x)
     y = empty(x, last.shape)
     if x.size:
@@ -97,12 +101,6 @@ def convolvable(x: Array, other: Array, *more: Array | None) -> bool:
         and bool(x.size and other.size)
         and len(x) * math.prod(x.shape[2:]) <= MOST_PIXELS
     )
-
-
-def vectors(x: Array, channels: int) -> int:
-    """How many neighbouring channels can be loaded at once from pixels, of that many in a group."""
-    width = 2 if x.itemsize == 8 else 4
-    return width if channels % width == 0 and address(x) % (width * x.itemsize) == 0 else 1
 
 
 def forward_taps(
