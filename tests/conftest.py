@@ -65,9 +65,40 @@ def rng() -> np.random.Generator:
 
 @pytest.fixture(scope="module")
 def cupy() -> Iterator[Any]:
-    """The stand-in for CuPy, in its place. CUDA kernels cannot run on it, where there are any."""
+    """CuPy where there is a GPU, else the stand-in; definitions run, and no kernels of ours."""
+    with registry.use("reference"):
+        if BACKENDS["cuda"].available:
+            import cupy  # type: ignore[import-not-found,unused-ignore]
+
+            yield cupy
+        else:
+            from cupy_standin import installed
+
+            with installed() as module:
+                yield module
+
+
+@pytest.fixture(scope="module")
+def cuda() -> Iterator[Any]:
+    """CuPy where there is a GPU, else the stand-in, for which the emulator runs CUDA kernels."""
+    if BACKENDS["cuda"].available:
+        import cupy
+
+        yield cupy
+    elif not BACKENDS["cuda-on-cpu"].available:
+        pytest.skip(f"no GPU, and no emulator: {BACKENDS['cuda-on-cpu'].reason}")
+    else:
+        from cupy_standin import installed
+        from cupy_standin.kernels import cuda_kernels
+
+        with installed() as module, cuda_kernels():
+            yield module
+
+
+@pytest.fixture
+def standin() -> Iterator[Any]:
+    """The stand-in, also where there is a GPU: for what a GPU does not let a test do."""
     from cupy_standin import installed
 
-    _ = BACKENDS["cuda"].reason  # of the real one: it is asked for once, and remembered
     with installed() as module, registry.use("reference"):
         yield module

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from kernel_calls import arrays_of, changed_arrays, check_equal, drawn, is_array, results, strided
+from on_gpu import runner
 
 from minigrad_kernels import (
     BACKENDS,
@@ -51,7 +52,7 @@ def check_same(k: Kernel, i: Implementation, call: Arguments, **options: Any) ->
     """The implementation agrees with the reference, and leaves its inputs alone."""
     wanted = k.reference(*call.args, **call.options)
     before = [a.copy() for a in arrays_of(call)]
-    check_equal(k, call, i.run(*call.args, **call.options), wanted, eps=i.eps, **options)
+    check_equal(k, call, runner(i)(*call.args, **call.options), wanted, eps=i.eps, **options)
     for a, b in zip(arrays_of(call), before, strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -208,7 +209,7 @@ def test_the_same_bits_on_any_number_of_threads(
         found = []
         for count in (1, 2, 2):
             threads(count)
-            found.append([y.tobytes() for y in results(i.run(*call.args, **call.options))])
+            found.append([y.tobytes() for y in results(runner(i)(*call.args, **call.options))])
         if i.deterministic:
             assert found[0] == found[1] == found[2]
 
@@ -217,7 +218,7 @@ def test_the_same_bits_on_any_number_of_threads(
 
 
 def given(i: Implementation, call: Arguments, room: list[np.ndarray], several: bool) -> Any:
-    return i.run(*call.args, **call.options, out=tuple(room) if several else room[0])
+    return runner(i)(*call.args, **call.options, out=tuple(room) if several else room[0])
 
 
 def refuses(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from kernel_calls import arrays_of, changed_arrays, check_equal, drawn, results, strided
+from on_gpu import runner
 
 from minigrad_kernels import BACKENDS, KERNELS, Arguments, Implementation, Kernel, arguments, kernel
 from minigrad_kernels.registry import Cost
@@ -118,16 +119,18 @@ def tried(k: Kernel, i: Implementation) -> int:
         accepted += 1
         wanted = k.reference(*call.args, **call.options)
         before = [a.copy() for a in arrays_of(call)]
-        check_equal(k, call, i.run(*call.args, **call.options), wanted, eps=i.eps)
+        check_equal(k, call, runner(i)(*call.args, **call.options), wanted, eps=i.eps)
         for a, b in zip(arrays_of(call), before, strict=True):
             np.testing.assert_array_equal(a, b)
         room = [np.full_like(y, 77) for y in results(wanted)]
         several = isinstance(wanted, (tuple, list))
-        got = i.run(*call.args, **call.options, out=tuple(room) if several else room[0])
+        got = runner(i)(*call.args, **call.options, out=tuple(room) if several else room[0])
         assert all(y is o for y, o in zip(got if several else (got,), room, strict=True))
         check_equal(k, call, got, wanted, eps=i.eps)
         if i.deterministic:
-            for y, z in zip(results(i.run(*call.args, **call.options)), results(got), strict=True):
+            for y, z in zip(
+                results(runner(i)(*call.args, **call.options)), results(got), strict=True
+            ):
                 np.testing.assert_array_equal(y, z)
     return accepted
 

@@ -23,11 +23,7 @@ import numpy as np
 import scipy.special
 
 from .arrays import WouldGoUnnoticed as WouldGoUnnoticed, ndarray as ndarray, refuse, run, ufunc
-
-
-class CUDARuntimeError(RuntimeError):
-    """Stands for `cupy.cuda.runtime.CUDARuntimeError`."""
-
+from .streams import CUDARuntimeError, Graph, Stream, forbid
 
 # The module
 
@@ -74,6 +70,8 @@ def _function(name: str, host: Callable[..., Any]) -> Callable[..., Any]:
         for option in options:
             if option in _NUMPY_ONLY or name in _NUMPY_ONLY_IN.get(option, ()):
                 raise TypeError(f"{name}() of CuPy has no argument {option!r}")
+        if name in _FROM_HOST and not _is_arrays(args[0]):
+            forbid("a copy from main memory")
         if name in _FROM_HOST and isinstance(args[0], (np.ndarray, np.generic)):
             return ndarray(np.array(host(*args, **options)))
         if name not in _WITHOUT_ARRAY | _FROM_HOST and not _is_arrays(args[0]):
@@ -98,6 +96,24 @@ def _device(number: int = 0) -> Iterator[None]:
     yield
 
 
+def _as_strided(x: Any, shape: Any = None, strides: Any = None) -> Any:
+    return ndarray(
+        np.lib.stride_tricks.as_strided(x._host, shape, strides), x if x.base is None else x.base
+    )
+
+
+class _MemoryPool:
+    """Stands for `cupy.cuda.MemoryPool`: says how often it was asked for memory."""
+
+    def malloc(self, size: int) -> None:
+        raise NotImplementedError
+
+
+@contextmanager
+def _using_allocator(allocator: Any = None) -> Iterator[None]:
+    yield
+
+
 def _make_cupy() -> Any:
     contents: dict[str, Any] = {"ndarray": ndarray}
     for name, value in inspect.getmembers(np):
@@ -114,8 +130,18 @@ def _make_cupy() -> Any:
     linalg = {name: _function(name, getattr(np.linalg, name)) for name in _names(_LINALG)}
     runtime = SimpleNamespace(getDeviceCount=lambda: 1, CUDARuntimeError=CUDARuntimeError)
     contents["linalg"] = _module("cupy.linalg", **linalg)
-    contents["cuda"] = SimpleNamespace(is_available=lambda: False, Device=_device, runtime=runtime)
+    contents["cuda"] = SimpleNamespace(
+        is_available=lambda: False,
+        Device=_device,
+        runtime=runtime,
+        Stream=Stream,
+        Graph=Graph,
+        MemoryPool=_MemoryPool,
+        using_allocator=_using_allocator,
+        get_current_stream=lambda: Stream.current,
+    )
     contents |= {"asnumpy": ndarray.get, "finfo": np.finfo, "iinfo": np.iinfo, "newaxis": None}
+    contents["lib"] = SimpleNamespace(stride_tricks=SimpleNamespace(as_strided=_as_strided))
     contents |= {"byte_bounds": lambda x: np.lib.array_utils.byte_bounds(x._host)}
     return _module("cupy", **contents)
 
@@ -156,7 +182,7 @@ def installed() -> Iterator[Any]:
 def moved(x: Any) -> Any:
     """The same with device arrays in the places of NumPy's, also in lists."""
     if isinstance(x, (np.ndarray, np.generic)):
-        return cupy.asarray(x)
+        return sys.modules["cupy"].asarray(x)
     return type(x)(map(moved, x)) if type(x) in (list, tuple) else x
 
 
@@ -172,7 +198,7 @@ def check_same(got: Any, wanted: Any, ulps: float = 1000) -> None:
     """
     assert len(many(got)) == len(many(wanted))
     for y, z in zip(many(got), many(wanted), strict=True):
-        assert type(y) is ndarray, f"left the device, as {type(y)}"
+        assert type(y) is sys.modules["cupy"].ndarray, f"left the device, as {type(y)}"
         assert (y.shape, y.dtype) == (np.shape(z), z.dtype)
         if y.dtype.kind not in "fc":
             np.testing.assert_array_equal(y.get(), z)

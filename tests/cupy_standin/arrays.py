@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from .streams import Stream, captured, forbid
+
 
 class WouldGoUnnoticed(RuntimeError):
     """CuPy would not complain, and give something else than NumPy."""
@@ -46,13 +48,35 @@ def run(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
         return _on_device(np.asarray(y), seen) if isinstance(y, (np.ndarray, np.generic)) else y
 
     args, options = enter(args), {name: enter(value) for name, value in options.items()}
-    try:
+
+    def work() -> Any:
         with np.errstate(all="ignore"):  # a GPU tells nobody of overflows
-            return leave(function(*args, **options))
+            made = function(*args, **options)
+        return np.asarray(made) if isinstance(made, np.generic) else made
+
+    name = function.__name__
+    if name in _BY_CUBLAS:
+        _forbid_cublas(name)
+    if name in _WAITING:
+        forbid(f"{name} waits for the number of its results")
+    written = [x for x in (options.get("out"), *args[: name in _CHANGING]) if x is not None]
+    try:
+        return leave(captured(work, [x._host for x in seen], written))
     except IndexError as error:
         if "out of bounds" in str(error):
             raise WouldGoUnnoticed(f"CuPy wraps indices around: {error}") from None
         raise
+
+
+_BY_CUBLAS = frozenset(["dot", "einsum", "inner", "matmul", "tensordot", "vdot"])
+_WAITING = frozenset(["argwhere", "extract", "flatnonzero", "nonzero", "unique"])
+_CHANGING = frozenset(["at", "copyto", "put", "putmask", "sort"])
+"""Functions whose first argument is changed."""
+
+
+def _forbid_cublas(name: str) -> None:
+    if Stream.current.is_capturing():
+        raise NotImplementedError(f"calling cuBLAS API during stream capture: {name}")
 
 
 def _on_device(host: np.ndarray, seen: list[ndarray]) -> ndarray:
@@ -115,13 +139,18 @@ class ndarray:
     # To main memory, on request only
 
     def get(self) -> np.ndarray:
+        forbid("a copy to main memory")
         return self._host.copy()
 
+    def set(self, arr: np.ndarray) -> None:
+        forbid("a copy from main memory")
+        self._host[...] = arr
+
     def item(self) -> Any:
-        return self._host.item()
+        return self.get().item()
 
     def tolist(self) -> Any:
-        return self._host.tolist()
+        return self.get().tolist()
 
     def __array__(self, *args: Any, **options: Any) -> Any:
         raise TypeError(
@@ -130,16 +159,16 @@ class ndarray:
         )
 
     def __bool__(self) -> bool:
-        return bool(self._host)
+        return bool(self.get())
 
     def __int__(self) -> int:
-        return int(self._host)
+        return int(self.get())
 
     def __float__(self) -> float:
-        return float(self._host)
+        return float(self.get())
 
     def __complex__(self) -> complex:
-        return complex(self._host)
+        return complex(self.get())
 
     def __len__(self) -> int:
         return len(self._host)
@@ -186,7 +215,7 @@ class ndarray:
         if not picks:
             return _on_device(self._host[index], [self])
         try:
-            return ndarray(np.asarray(self._host[index]))
+            return ndarray(captured(lambda: np.asarray(self._host[index]), [self._host], []))
         except IndexError as error:
             raise _unnoticed(error) from None
 
@@ -196,8 +225,9 @@ class ndarray:
         index, picks = _index(index)
         if picks and np.ndim(value):
             _check_distinct(self.shape, index)
+        value = value._host if isinstance(value, ndarray) else value
         try:
-            self._host[index] = value._host if isinstance(value, ndarray) else value
+            captured(lambda: self._host.__setitem__(index, value), [], [self._host])
         except IndexError as error:
             raise (_unnoticed(error) if picks else error) from None
 
@@ -229,6 +259,11 @@ def _index(index: Any) -> tuple[Any, bool]:
     """
     entries = index if isinstance(index, tuple) else (index,)
     picks = any(isinstance(i, (ndarray, np.ndarray, list, bool, np.bool_)) for i in entries)
+    for i in entries:
+        if isinstance(i, (list, np.ndarray)):
+            forbid("a copy of an index from main memory")
+        elif isinstance(i, ndarray) and i.dtype.kind == "b":
+            forbid("a choice whose size depends on numbers")
     if not picks and not any(i is Ellipsis for i in entries):
         entries = (*entries, Ellipsis)
     return tuple(i._host if isinstance(i, ndarray) else i for i in entries), picks
