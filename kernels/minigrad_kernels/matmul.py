@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array, array_module
+from .cuda.c_types import C_NAMES
 from .layout import plain
 from .registry import Arguments, Cost, arguments, kernel
 
@@ -32,6 +33,8 @@ def products(rng: np.random.Generator) -> Iterator[Arguments]:
     yield arguments(draw(0, 5), draw(5, 3))
     yield arguments(draw(3, 0), draw(0, 4))
     yield arguments(draw(0, 3, 5), draw(5, 4))
+    yield arguments(draw(67, 40, dtype="f2"), draw(40, 24, dtype="f2"))
+    yield arguments(draw(2, 3, 70).swapaxes(0, 1), draw(3, 70, 9))
 
 
 def product_cost(a: Array, b: Array) -> Cost:
@@ -81,5 +84,47 @@ def _large(a: Array, b: Array, **_: Any) -> bool:
 @matmul.on("numba", accepts=_accepts, worth=_large)
 def _matmul_numba() -> Any:
     from .cpu.matmul import matmul
+
+    return matmul
+
+
+# CUDA: the last one has precedence, the others run when they are asked for
+
+
+def _computable(a: Array, b: Array, **_: Any) -> bool:
+    return a.ndim > 0 and b.ndim > 0 and a.dtype == b.dtype and a.dtype in C_NAMES
+
+
+def _rounded(a: Array, b: Array, **_: Any) -> bool:
+    """Whether these are numbers that tensor cores could round and multiply."""
+    from .cuda.matmul_tensor import capable
+
+    return _computable(a, b) and a.dtype == np.float32 and capable(a)
+
+
+def _asked_for(*_: Any, **__: Any) -> bool:
+    """It rounds more than its inputs do, or is there to be studied: it is never the choice."""
+    return False
+
+
+@matmul.on(
+    "cuda", "cuda-on-cpu", name="bfloat16", accepts=_rounded, worth=_asked_for, eps=2.0**-7
+)
+def _matmul_bfloat16() -> Any:
+    from .cuda.matmul_tensor import bfloat16_matmul
+
+    return bfloat16_matmul
+
+
+@matmul.on("cuda", "cuda-on-cpu", name="tf32", accepts=_rounded, worth=_asked_for, eps=2.0**-10)
+def _matmul_tf32() -> Any:
+    from .cuda.matmul_tensor import tf32_matmul
+
+    return tf32_matmul
+
+
+@matmul.on("cuda", "cuda-on-cpu", accepts=_computable)
+def _matmul_cuda() -> Any:
+    from .cuda.matmul import matmul
 
     return matmul
