@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array, deliver
+from .cuda.c_types import C_NAMES
 from .layout import plain
 from .registry import Arguments, Cost, arguments, kernel
 
@@ -55,5 +56,50 @@ def _accepts(x: Array, w: Array, b: Array | None, **_: Any) -> bool:
 @linear.on("numba", accepts=_accepts)
 def _linear_numba() -> Any:
     from .cpu.linear import linear
+
+    return linear
+
+
+# CUDA: the last one has precedence, the others run when they are asked for
+
+
+def _computable(x: Array, w: Array, b: Array | None, **_: Any) -> bool:
+    return (
+        x.ndim > 0
+        and x.dtype == w.dtype
+        and x.dtype in C_NAMES
+        and (b is None or (b.ndim == 1 and b.dtype == x.dtype))
+    )
+
+
+def _rounded(x: Array, w: Array, b: Array | None, **_: Any) -> bool:
+    """Whether these are numbers that tensor cores could round and multiply."""
+    from .cuda.matmul_tensor import capable
+
+    return _computable(x, w, b) and x.dtype == np.float32 and capable(x)
+
+
+def _asked_for(*_: Any, **__: Any) -> bool:
+    """It rounds more than its inputs do: it is never the choice."""
+    return False
+
+
+@linear.on("cuda", "cuda-on-cpu", name="bfloat16", accepts=_rounded, worth=_asked_for, eps=2.0**-7)
+def _linear_bfloat16() -> Any:
+    from .cuda.linear import bfloat16_linear
+
+    return bfloat16_linear
+
+
+@linear.on("cuda", "cuda-on-cpu", name="tf32", accepts=_rounded, worth=_asked_for, eps=2.0**-10)
+def _linear_tf32() -> Any:
+    from .cuda.linear import tf32_linear
+
+    return tf32_linear
+
+
+@linear.on("cuda", "cuda-on-cpu", accepts=_computable)
+def _linear_cuda() -> Any:
+    from .cuda.linear import linear
 
     return linear

@@ -42,24 +42,27 @@ def tf32_matmul(a: Array, b: Array, *, out: Array | None = None) -> Array:
     Raises:
         ValueError: as `matmul`.
     """
-    return multiplied(a, b, out, functools.partial(tensor_product, number="float"))
+    return multiplied(a, b, out, tf32_product)
 
 
 def bfloat16_matmul(a: Array, b: Array, *, out: Array | None = None) -> Array:
     """`matmul` of float32 numbers that are rounded to bfloat16, with 7 bits behind the first.
 
-    They are rounded by a pass over both arrays: the product itself reads half as much.
-
     Raises:
         ValueError: as `matmul`.
     """
+    return multiplied(a, b, out, bfloat16_product)
 
-    def product(operands: Pair, sizes: Sizes, c: Array, **options: Any) -> None:
-        a, b = operands.a, operands.b
-        operands = operands._replace(a=_rounded(a), b=_rounded(b))
-        tensor_product(operands, sizes, c, number=BFLOAT16, **options)
 
-    return multiplied(a, b, out, product)
+def tf32_product(operands: Pair, sizes: Sizes, c: Array, **options: Any) -> None:
+    """Products of float32 numbers, rounded on their way to the tensor cores; `plain_product`."""
+    tensor_product(operands, sizes, c, number="float", **options)
+
+
+def bfloat16_product(operands: Pair, sizes: Sizes, c: Array, **options: Any) -> None:
+    """The same, rounded by a pass over both: the product itself then reads half as much."""
+    rounded = operands._replace(a=_rounded(operands.a), b=_rounded(operands.b))
+    tensor_product(rounded, sizes, c, number=BFLOAT16, **options)
 
 
 def _rounded(x: Operand) -> Operand:
