@@ -102,8 +102,8 @@ extern "C" __global__ void __launch_bounds__(ELEMENTWISE_THREADS)
 
 // Smooth relatives of relu
 
-// x times its sigmoid, as x / (1 + exp(-x)). (Two blocks on a multiprocessor suffice, says the bound:
-// without it NVRTC saves registers on the division of doubles until it spills some.)
+// x times its sigmoid, as x / (1 + exp(-x)). (The bound asks for two blocks on
+// a multiprocessor: without it NVRTC saves registers in the division of doubles, and spills some.)
 extern "C" __global__ void __launch_bounds__(ELEMENTWISE_THREADS, 2)
     silu(const T* x, T* y, int64 size, int64 packs) {
   map(size, packs, [](REAL x) { return x / (1 + exponential(-x)); }, y, x);

@@ -1,18 +1,19 @@
 // Looking up rows of a table, and adding gradients up in them.
 //
-// A lane has one pack of WIDTH numbers of a row. A block has `blockDim.x` lanes beside one another in
-// a row, a power of two of at most 32, and `blockDim.y` rows; `blockIdx.y` says which lanes of the
-// row. So neighbours load neighbouring memory, and no lane has to divide to find its place.
+// A lane has one pack of WIDTH numbers of a row. A block has `blockDim.x` lanes beside one another
+// in a row, a power of two of at most 32, and `blockDim.y` rows; `blockIdx.y` says which lanes of
+// the row. So neighbours load neighbouring memory, and no lane has to divide to find its place.
 //
-// An index that counts from the end is negative. One out of range cannot be reported from a GPU: its
-// row is NaN, and its gradient is left out. (Launch code checks indices that lie on the host.)
+// An index that counts from the end is negative. One out of range cannot be reported from a GPU:
+// its row is NaN, and its gradient is left out. (Launch code checks indices that lie on the host.)
 //
 // The gradient is added up in the order of the indices, without atomic operations, so that it has
 // the same bits each time. Its cost, for n indices and rows of w numbers: the indices are sorted, a
 // block 512 of them in shared memory, and then log2(n / 512) times all sorted runs are merged by
-// twos, where a key is found a place by a binary search: O(n log(n)^2) steps on keys of 8 bytes that
+// twos, where a key is found a place by a binary search: O(n log(n)^2) steps on keys of 8 bytes, which
 // lie in the L2 cache, few beside the n w numbers that are then read once. Each piece of 32 keys is
-// summed by itself, however many of them are one row's, so that frequent rows are no bottleneck.
+// summed by itself, however many of them are one row's: of a frequent row only the sums of its
+// pieces, n / 32 of them at worst, are added one after the other.
 //
 // Definitions: T, the type of the numbers; REAL, the type to sum in; WIDTH, how many numbers a load
 // has; INDEX, the type of the indices.

@@ -82,8 +82,8 @@ extern "C" __global__ void __launch_bounds__(ELEMENTWISE_THREADS)
   for_each<WIDTH>(size, packs, step);
 }
 
-// The numbers of Adam's formulas: running means m = kept1 m + taken1 d and v = kept2 v + taken2 d^2,
-// then p shrink - rate m / (sqrt(v) / correction + eps).
+// The numbers of Adam's formulas: running means m = kept1 m + taken1 d and
+// v = kept2 v + taken2 d^2, then p shrink - rate m / (sqrt(v) / correction + eps).
 struct AdamNumbers {
   REAL rate, correction, eps, kept1, taken1, kept2, taken2, shrink;
   Direction direction;

@@ -12,7 +12,7 @@
 
 constexpr int WIDTH = 16 / sizeof(T);
 
-// WIDTH numbers from x[i] on, zeros behind the end. One load, if x begins at a multiple of 16 bytes.
+// WIDTH numbers from x[i] on, zeros behind the end. One load, if x begins on a multiple of 16.
 __device__ __forceinline__ Pack<T, WIDTH> numbers_at(const T* x, int64 i, int64 size,
                                                      bool aligned) {
   if (aligned && i + WIDTH <= size) return load_pack<WIDTH>(x + i);

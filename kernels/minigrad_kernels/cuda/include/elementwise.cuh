@@ -23,8 +23,8 @@ __device__ __forceinline__ int64 threads_in_grid() {
   return static_cast<int64>(gridDim.x) * blockDim.x;
 }
 
-// body.at<n>(i) for the places i, i + 1, ... of n numbers each, until all `size` are done: the first
-// `packs` times WIDTH of them in packs, the others alone. Called by the whole grid.
+// body.at<n>(i) for n numbers from place i on, until all `size` are done: the first WIDTH times
+// `packs` of them in packs, the others alone. Called by the whole grid.
 template <int WIDTH, class Body>
 __device__ __forceinline__ void for_each(int64 size, int64 packs, Body body) {
   for (int64 i = thread_in_grid(); i < packs; i += threads_in_grid()) {

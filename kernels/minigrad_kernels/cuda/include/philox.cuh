@@ -1,6 +1,6 @@
 // Random numbers from a counter: Philox-4x32-10 (Salmon, Moraes, Dror and Shaw, "Parallel random
-// numbers: as easy as 1, 2, 3", SC11). The words are those of `minigrad_kernels.random`, to the last
-// bit: block b of a stream has the words 4b to 4b + 3.
+// numbers: as easy as 1, 2, 3", SC11). The words are those of `minigrad_kernels.random`: block b of a
+// stream has the words 4b to 4b + 3.
 #pragma once
 
 #include "minigrad.cuh"
@@ -21,7 +21,7 @@ __device__ __forceinline__ Words philox(uint64 seed, uint64 index) {
     b = other_low;
     c = high ^ d ^ other_key;
     d = low;
-    key += 0x9E3779B9u;  // the golden ratio
+    key += 0x9E3779B9u;        // the golden ratio
     other_key += 0xBB67AE85u;  // the square root of 3, less 1
   }
   return {a, b, c, d};
