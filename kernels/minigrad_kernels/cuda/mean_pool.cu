@@ -10,7 +10,7 @@
 #include "pool_means.cuh"
 
 // y = the mean of each window of x. A thread has WIDTH channels of a window.
-extern "C" __global__ void __launch_bounds__(BLOCK)
+extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS)
     means(const T* __restrict__ x, T* __restrict__ y, INDEX images, int channels, int height,
           int width, int window_rows, int window_columns, int kernel_rows, int kernel_columns,
           int stride_rows, int stride_columns, int padding_rows, int padding_columns,
@@ -38,7 +38,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK)
 
 // gx = for each pixel the sum of g over the windows on it, each divided by what its mean was. A
 // thread has WIDTH channels of a pixel.
-extern "C" __global__ void __launch_bounds__(BLOCK)
+extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS)
     means_gradient(const T* __restrict__ g, T* __restrict__ gx, INDEX images, int channels,
                    int height, int width, int window_rows, int window_columns, int kernel_rows,
                    int kernel_columns, int stride_rows, int stride_columns, int padding_rows,

@@ -60,7 +60,7 @@ __device__ __forceinline__ void add_up_members(Total (&sum)[RESULTS]) {
 
 // y = the mean of each window of x. MEMBERS threads have a window, or WIDTH channels of it.
 // expect: LDG.128 if WIDTH > 1
-extern "C" __global__ void __launch_bounds__(BLOCK)
+extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS)
     means(const T* __restrict__ x, T* __restrict__ y, INDEX images, int channels, int height,
           int width, int window_rows, int window_columns) {
   int packs = PLANES ? 1 : channels / WIDTH;
@@ -97,7 +97,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK)
 // gx = for each pixel the sum of g over the windows on it, each divided by its pixels. A thread has
 // WIDTH channels of a pixel; in planes WIDTH pixels of a row, which must lie in the same windows.
 // expect: STG.128 if WIDTH > 1
-extern "C" __global__ void __launch_bounds__(BLOCK)
+extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS)
     means_gradient(const T* __restrict__ g, T* __restrict__ gx, INDEX images, int channels,
                    int height, int width, int window_rows, int window_columns) {
   int packs = PLANES ? 1 : channels / WIDTH;

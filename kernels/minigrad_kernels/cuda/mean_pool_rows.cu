@@ -9,7 +9,7 @@
 
 // y = the mean of each window of x. A thread has WINDOWS windows of a row.
 // expect: LDG.128
-extern "C" __global__ void __launch_bounds__(BLOCK)
+extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS)
     means(const T* __restrict__ x, T* __restrict__ y, INDEX planes, int height, int width,
           int window_rows, int64 divisor) {
   Slide rows = slide(height, window_rows, KERNEL, STRIDE, PADDING, 1);
@@ -35,7 +35,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK)
 // gx = for each pixel the sum of g over the windows on it, each divided by what its mean was. A
 // thread has WIDTH pixels of a row.
 // expect: STG.128
-extern "C" __global__ void __launch_bounds__(BLOCK)
+extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS)
     means_gradient(const T* __restrict__ g, T* __restrict__ gx, INDEX planes, int height, int width,
                    int window_rows, int64 divisor) {
   Slide rows = slide(height, window_rows, KERNEL, STRIDE, PADDING, 1);

@@ -25,7 +25,7 @@ __device__ __forceinline__ int place_of(const Slide& rows, const Slide& columns,
 //
 // Going backwards, the last one to be as large as all so far is the first of the equal ones; so is
 // NaN, which no number removes. A window on nothing but padding has its last element.
-extern "C" __global__ void __launch_bounds__(BLOCK)
+extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS)
     maxima(const T* __restrict__ x, T* __restrict__ y, PLACE* __restrict__ places, INDEX images,
            int channels, int height, int width, int window_rows, int window_columns,
            int kernel_rows, int kernel_columns, int stride_rows, int stride_columns,
@@ -70,7 +70,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK)
 
 // gx = each of g where its maximum was, given positions. A thread has WIDTH channels of a pixel and
 // asks the windows that lie on it, so that each sum has one writer, and one order.
-extern "C" __global__ void __launch_bounds__(BLOCK)
+extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS)
     maxima_gradient(const T* __restrict__ g, const PLACE* __restrict__ places, T* __restrict__ gx,
                     INDEX images, int channels, int height, int width, int window_rows,
                     int window_columns, int kernel_rows, int kernel_columns, int stride_rows,

@@ -6,7 +6,7 @@
 
 // y = the pixels of x at the indices; NaN for an index that is none. A thread has one of them: its
 // load goes where the index says, so it cannot be a wide one.
-extern "C" __global__ void __launch_bounds__(BLOCK)
+extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS)
     gather(const T* __restrict__ x, const int64* __restrict__ indices, T* __restrict__ y,
            INDEX images, int channels, int pixels, int outputs) {
   INDEX count = images * outputs * channels;
@@ -24,7 +24,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK)
 // that each sum has one writer and one order, with no atomic operation. The warps of a block have
 // neighbouring planes: where channels lie side by side, they read the same lines of memory. An
 // index that is none is passed over.
-extern "C" __global__ void __launch_bounds__(BLOCK)
+extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS)
     scatter(const T* __restrict__ g, const int64* __restrict__ indices, T* gx, INDEX images,
             int channels, int pixels, int outputs) {
   __shared__ Total numbers[BLOCK];
@@ -59,7 +59,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK)
 
 // As scatter, on a gx of zeros, by atomic additions in any order: more threads are at work, and two
 // runs may differ in the last bits. A thread has one number.
-extern "C" __global__ void __launch_bounds__(BLOCK)
+extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS)
     scatter_atomic(const T* __restrict__ g, const int64* __restrict__ indices,
                    T* __restrict__ gx, INDEX images, int channels, int pixels, int outputs) {
   INDEX count = images * outputs * channels;

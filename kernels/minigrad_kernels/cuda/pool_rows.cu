@@ -10,7 +10,7 @@ constexpr bool INDICES = sizeof(PLACE) == sizeof(int64);
 
 // y = the maximum of each window of x, places = where it is. A thread has WINDOWS windows of a row.
 // expect: LDG.128
-extern "C" __global__ void __launch_bounds__(BLOCK)
+extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS)
     maxima(const T* __restrict__ x, T* __restrict__ y, PLACE* __restrict__ places, INDEX planes,
            int height, int width, int window_rows) {
   int groups = width / WIDTH;
@@ -48,7 +48,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK)
 
 // gx = each of g where its maximum was, given positions. A thread has WIDTH pixels of a row.
 // expect: STG.128
-extern "C" __global__ void __launch_bounds__(BLOCK)
+extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS)
     maxima_gradient(const T* __restrict__ g, const PLACE* __restrict__ places, T* __restrict__ gx,
                     INDEX planes, int height, int width, int window_rows) {
   int groups = width / WIDTH, window_columns = width / STRIDE;

@@ -41,7 +41,7 @@ def in_rows(
         and width % stride == 0
         and outputs[1] * stride == size[1]
         and aligned(width, size[1], images)
-        and all(aligned(min(width // stride, LOAD // a.itemsize), 1, a) for a in others)
+        and all(aligned(min(width // stride, LOAD // a.itemsize), outputs[1], a) for a in others)
     )
 
 

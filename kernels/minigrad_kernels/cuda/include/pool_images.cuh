@@ -13,6 +13,7 @@
 #include "half.cuh"
 
 #define BLOCK 256  // threads
+#define BLOCKS 4   // that fit on a multiprocessor at once; without, some kernels spill registers
 
 using Total = sum_of<T>;
 using Numbers = Pack<T, WIDTH>;

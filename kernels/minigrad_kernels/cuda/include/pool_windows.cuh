@@ -7,9 +7,9 @@
 #include "pool_images.cuh"
 
 // How often the body of a loop over the elements of a window, or the windows on a pixel, stands in
-// the code: for each of them, where they are known. (Left to itself, the compiler repeats the others
-// too, and has not enough registers; nor has it for 9 times 8 numbers.)
-constexpr int OUTER_REPEATS = KERNEL && WIDTH < 8 ? KERNEL : 1;
+// the code: for each of them, where they are known. (Left to itself, the compiler repeats the
+// others, too, and has not enough registers.)
+constexpr int OUTER_REPEATS = KERNEL ? KERNEL : 1;
 constexpr int INNER_REPEATS = KERNEL ? KERNEL : 2;
 
 // Windows along one dimension.
