@@ -53,16 +53,22 @@ _GEOMETRIES: list[tuple[Any, ...]] = [
     (2, 32, (5, 6), 32, (3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 32),
 ]
 
+# The same, in half: whole packs of channels, as tensor cores want them.
+_HALF_GEOMETRIES: list[tuple[Any, ...]] = [
+    (2, 16, (6, 7), 24, (3, 2), (2, 1), ((1, 1), (0, 2)), (1, 2), 1),
+    (1, 16, (5, 6), 16, (3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 2),
+]
+
 
 def _draws(rng: np.random.Generator) -> Iterator[tuple[Array, Array, Array, dict[str, Any]]]:
-    """Images, weights, output gradients and options in both types and several memory layouts."""
-    for i, geometry in enumerate(_GEOMETRIES):
+    """Images, weights, output gradients and options in all types and several memory layouts."""
+    typed = [(g, ("f8", "f4")[i % 2]) for i, g in enumerate(_GEOMETRIES)]
+    for geometry, dtype in [*typed, *((g, "f2") for g in _HALF_GEOMETRIES)]:
         images, channels, size, filters, kernel_size, stride, padding, dilation, groups = geometry
         outputs = [
             output_length(*along)
             for along in zip(size, kernel_size, stride, padding, dilation, strict=True)
         ]
-        dtype = ("f8", "f4")[i % 2]
         x = rng.normal(size=(images, channels, *size)).astype(dtype)
         w = rng.normal(size=(filters, channels // groups, *kernel_size)).astype(dtype)
         g = rng.normal(size=(images, filters, *outputs)).astype(dtype)
@@ -486,6 +492,12 @@ def _in_half(
     return x.dtype == np.float16 and fits and _on_gpu(x, other, bias) and has_tensor_cores(x)
 
 
+def _one_each(x: Array, other: Array, bias: Array | None = None, **options: Any) -> bool:
+    """Whether every channel has one filter."""
+    filters = other.shape[1] if "kernel_size" in options else len(other)
+    return x.shape[1] == filters == options["groups"] and _on_gpu(x, other, bias)
+
+
 def _only_when_asked(*_: Any, **__: Any) -> bool:
     return False
 
@@ -505,3 +517,4 @@ for _kernel in (conv2d, conv2d_input_gradient, conv2d_weight_gradient):
     _on_cuda(_kernel, "conv_tensor", "tf32", accepts=_in_tf32, worth=_only_when_asked, eps=TF32_EPS)
     _on_cuda(_kernel, "conv", accepts=_on_gpu)
     _on_cuda(_kernel, "conv_tensor", "half", accepts=_in_half)
+    _on_cuda(_kernel, "depthwise", "depthwise", accepts=_one_each)
