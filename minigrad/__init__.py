@@ -4,7 +4,14 @@ __version__ = "0.1.0"
 
 from minigrad_kernels import get_num_threads as get_num_threads, set_num_threads as set_num_threads
 
-from . import data as data, nn as nn, optim as optim, random as random, training as training
+from . import (
+    cuda as cuda,
+    data as data,
+    nn as nn,
+    optim as optim,
+    random as random,
+    training as training,
+)
 from .autograd import (
     backward as backward,
     grad as grad,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +11,25 @@ from typing import Any
 import numpy as np
 
 from minigrad_kernels.layout import memory_order
+
+ndarray = np.ndarray
+
+
+class _Capture(threading.local):
+    """Whether the current thread's work on the GPU is captured in a graph, to be done later."""
+
+    active = False
+
+
+capture = _Capture()
+
+
+def readable(array: Any) -> bool:
+    """Whether the numbers of an array may be looked at, to check them.
+
+    They are not there yet where work is captured in a graph: see `minigrad.cuda.capture`.
+    """
+    return array.__class__ is ndarray or not capture.active
 
 
 def device_name(name: Any) -> str:

@@ -18,7 +18,7 @@ from minigrad_kernels.random import blocks_taken
 
 from . import dtypes
 from .arguments import integer, lengths_of
-from .device import empty_on
+from .device import capture, empty_on
 from .tensor import Tensor, TensorLike, as_tensor, wrap
 
 
@@ -90,7 +90,16 @@ class Generator:
         return self
 
     def take(self, blocks: int) -> tuple[int, int]:
-        """Use up the next blocks of the stream; returns (seed, offset of the first of them)."""
+        """Use up the next blocks of the stream; returns (seed, offset of the first of them).
+
+        Raises:
+            RuntimeError: where work is captured in a graph, which would repeat the same numbers.
+        """
+        if capture.active:
+            raise RuntimeError(
+                "random numbers cannot be captured in a CUDA graph: every replay would repeat them "
+                "(dropout among others; see minigrad.cuda.capture)"
+            )
         with self._lock:
             offset = self._offset
             self._offset = (offset + blocks) % 2**64

@@ -174,7 +174,10 @@ def _beside_number(x: Tensor, number: float, operation: str) -> tuple[Tensor, Te
     try:
         if x.data.__class__ is ndarray and number:  # 0.0 and -0.0 are the same key, but not equal
             return x, _constant(number, dtype)
-        return x, wrap(array_module(x.data).asarray(number, dtype))
+        value = np.asarray(number, dtype)  # refuses what does not fit
+        if x.data.__class__ is ndarray:
+            return x, wrap(value)
+        return x, wrap(array_module(x.data).full((), value.item(), dtype))  # no copy to the GPU
     except OverflowError:
         raise ValueError(f"{operation}: the number {number} does not fit into {dtype}") from None
 

@@ -13,6 +13,7 @@ from cupy_standin import check_same, moved
 import minigrad as mg
 from minigrad import Tensor, nn
 from minigrad.tensor import wrap
+from minigrad_kernels import BACKENDS
 
 pytestmark = pytest.mark.usefixtures("cupy")
 
@@ -55,6 +56,30 @@ def test_there_is_one_gpu() -> None:
     ):
         with pytest.raises(RuntimeError, match="there is no cuda:1; this machine has 1 GPU$"):
             wrong()
+
+
+def test_where_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BACKENDS["cuda"].__dict__, "reason", "the driver is missing")
+    assert not mg.cuda.is_available() and mg.cuda.device_count() == 0
+    assert mg.cuda.reason() == "the driver is missing"
+    for wants_one in (mg.cuda.synchronize, mg.cuda.get_device_name):
+        with pytest.raises(RuntimeError, match="there is no GPU: the driver is missing"):
+            wants_one()
+        with pytest.raises(ValueError, match="wants a GPU's number or name, got 'cpu'"):
+            wants_one("cpu")
+
+
+def test_where_there_is_one(standin: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BACKENDS["cuda"].__dict__, "reason", None)
+    waited: list[int] = []
+    device = lambda number: SimpleNamespace(synchronize=lambda: waited.append(number))  # noqa: E731
+    monkeypatch.setattr(standin.cuda, "Device", device)
+    properties = lambda number: {"name": b"GPU %d" % number}  # noqa: E731
+    monkeypatch.setattr(standin.cuda.runtime, "getDeviceProperties", properties, raising=False)
+    assert mg.cuda.is_available() and mg.cuda.device_count() == 1
+    assert mg.cuda.get_device_name("cuda:1") == "GPU 1"
+    mg.cuda.synchronize()
+    assert waited == [0]
 
 
 # Moving

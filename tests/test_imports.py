@@ -31,7 +31,7 @@ LAYERS = [  # what stands on one line may import each other and everything above
         "random",
         "create",
     },
-    {"transforms"},
+    {"transforms", "cuda"},
     {"nn", "optim"},
     {"data", "io"},
     {"training", "testing", "explain", "distributed"},

@@ -14,6 +14,7 @@ import numpy as np
 
 import minigrad_kernels as kernels
 
+from ..device import readable
 from ..recording import record
 from ..tensor import Tensor, TensorLike, as_tensor, together, wrap
 from .elementwise import mul, where
@@ -67,14 +68,18 @@ def _class_numbers(
             f"sample"
         )
     t = t.astype("int64", copy=False)
-    if not 0 <= ignore_index < C and _all_below(t, C):
+    looked_at = readable(t)
+    if looked_at and not 0 <= ignore_index < C and _all_below(t, C):
         return t, False
     wrong = (t < 0) | (t >= C)
     skipped = t == ignore_index
     wrong &= ~skipped
+    xp = kernels.array_module(t)
+    if not looked_at:
+        return xp.where(skipped, -1, xp.where(wrong, C, t)), True  # of class C the loss is NaN
     if wrong.any():
         raise IndexError(f"{name}: target holds class {t[wrong][0]}, there are {C} classes")
-    return kernels.array_module(t).where(skipped, -1, t), True
+    return xp.where(skipped, -1, t), True
 
 
 def _all_below(t: Any, C: int) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 import minigrad_kernels as kernels
 
+from ..device import readable
 from ..recording import record
 from ..tensor import Tensor, TensorLike, as_tensor, together, wrap
 from .elementwise import where
@@ -22,7 +23,7 @@ def _indices(input: TensorLike, rows: int, like: Tensor, name: str) -> Tensor:
     index = together(name, like, input)[1]
     if index.data.dtype.kind not in "iu":
         raise TypeError(f"{name}: input wants integers, got {index.dtype}")
-    if index.data.size:
+    if index.data.size and readable(index.data):
         low, high = index.data.min(), index.data.max()
         if low < 0 or high >= rows:
             value = int(low if low < 0 else high)

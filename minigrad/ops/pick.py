@@ -11,6 +11,7 @@ from minigrad_kernels.arrays import array_module
 
 from .. import dtypes
 from ..arguments import axis_of, integer
+from ..device import readable
 from ..recording import operands, record, record_view
 from ..tensor import Tensor, TensorLike, as_tensor, together, wrap
 from .elementwise import passed_on
@@ -34,7 +35,7 @@ def _whole_numbers(x: Tensor, index: TensorLike, name: str) -> Tensor:
 
 
 def _check_range(index: Any, dim: int, n: int, name: str) -> None:
-    if index.size and (int(index.min()) < 0 or int(index.max()) >= n):
+    if index.size and readable(index) and (int(index.min()) < 0 or int(index.max()) >= n):
         worst = int(index.min()) if int(index.min()) < 0 else int(index.max())
         raise IndexError(
             f"{name}: index {worst} is out of bounds for dimension {dim} with size {n}"

@@ -7,6 +7,7 @@ from typing import Any
 
 import minigrad_kernels as kernels
 
+from ..device import readable
 from ..recording import record
 from ..tensor import Tensor, TensorLike, as_tensor, together, wrap
 from .geometry import Options, Size, check_batch, check_images, check_pooling, pair, pooling_options
@@ -126,7 +127,7 @@ def _check_indices(operation: str, indices: Tensor, size: Size) -> None:
         raise TypeError(f"{operation}: indices are {indices.dtype}, wants integers")
     pixels = size[0] * size[1]
     array = indices.data
-    if array.size and (int(array.min()) < 0 or int(array.max()) >= pixels):
+    if array.size and readable(array) and (int(array.min()) < 0 or int(array.max()) >= pixels):
         raise IndexError(
             f"{operation}: indices go from {array.min()} to {array.max()}, but there are {pixels} "
             "pixels"

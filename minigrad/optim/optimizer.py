@@ -12,6 +12,7 @@ import numpy as np
 from minigrad_kernels.arrays import is_array
 
 from .. import dtypes, memory
+from ..device import capture
 from ..flat import zero_gradient
 from ..inplace import is_writable
 from ..modes import enable_grad
@@ -141,7 +142,13 @@ class Optimizer:
         Raises:
             ValueError, TypeError: if an option is out of range, or a gradient does not fit its
                 parameter. Nothing is changed then.
+            RuntimeError: where work is captured in a graph; see `minigrad.cuda.capture`.
         """
+        if capture.active:
+            raise RuntimeError(
+                f"{type(self).__name__}.step: cannot be captured in a CUDA graph: its options and "
+                "its count of steps would never change; call it after each replay"
+            )
         loss = None
         if closure is not None:
             with enable_grad():
