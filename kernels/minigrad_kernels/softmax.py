@@ -9,6 +9,7 @@ import numpy as np
 
 from .arrays import Array, array_module
 from .cuda.arrays import computable
+from .cuda.softmax_ladder import RUNGS, Rung
 from .layout import elementwise
 from .registry import Arguments, Kernel, Samples, arguments, kernel, per_element
 
@@ -122,6 +123,22 @@ def _on_cuda(k: Kernel) -> None:
         return getattr(softmax, k.name)
 
 
+def _ladder(rung: Rung) -> None:
+    """Register a step of the ladder, to be read, compared and run by name, never on its own."""
+
+    @softmax.on(
+        "cuda",
+        "cuda-on-cpu",
+        name=rung.name,
+        accepts=rung.accepts,
+        worth=lambda *_, **__: False,
+    )
+    def build() -> Any:
+        return rung.run
+
+
+for _rung in RUNGS:  # before the others, which therefore have precedence
+    _ladder(_rung)
 for _kernel in (softmax, softmax_gradient, log_softmax, log_softmax_gradient):
     _on_numba(_kernel)
     _on_cuda(_kernel)

@@ -14,8 +14,8 @@ using Total = TOTAL;
 using Numbers = Pack<T, WIDTH>;
 constexpr unsigned STEP = TEAM::SIZE * WIDTH;
 
-__device__ __forceinline__ Total reciprocal_deviation(Total var, double eps) {
-  return reciprocal_root(var + Total(eps));
+__device__ __forceinline__ Total reciprocal_deviation(Total var, Total eps) {
+  return reciprocal_root(var + eps);
 }
 
 // The mean and squared deviations of a row: the same in all members of its team. Four loads are
@@ -47,7 +47,7 @@ __device__ __forceinline__ Moments<Total> row_moments(const T* x, unsigned lengt
 // a row; one without a row comes along to the sums of its warp with an empty one. y may be x.
 extern "C" __global__ void __launch_bounds__(TEAM::BLOCK)
     layer_norm(const T* x, T* y, TOTAL* __restrict__ means, TOTAL* __restrict__ vars,
-               const T* __restrict__ weight, const T* __restrict__ bias, double eps,
+               const T* __restrict__ weight, const T* __restrict__ bias, TOTAL eps,
                unsigned length, int64 rows) {
   int64 row = TEAM::number();
   if (row >= rows) row = 0, length = 0;
@@ -91,7 +91,7 @@ __device__ __forceinline__ void weigh(Total (&u)[WIDTH], const Numbers& g, const
 extern "C" __global__ void __launch_bounds__(TEAM::BLOCK)
     layer_norm_input_gradient(const T* g, const T* x, T* dx, const T* __restrict__ weight,
                               const TOTAL* __restrict__ means, const TOTAL* __restrict__ vars,
-                              double eps, unsigned length, int64 rows) {
+                              TOTAL eps, unsigned length, int64 rows) {
   int64 row = TEAM::number();
   if (row >= rows) row = 0, length = 0;
   g += row * length;

@@ -61,7 +61,7 @@ struct RowPart {
 extern "C" __global__ void __launch_bounds__(256, 2)
     layer_norm_gradients(const T* g, const T* x, T* dx, const T* __restrict__ weight,
                          const TOTAL* __restrict__ means, const TOTAL* __restrict__ vars,
-                         TOTAL* __restrict__ sums, double eps, unsigned length, int64 rows) {
+                         TOTAL* __restrict__ sums, TOTAL eps, unsigned length, int64 rows) {
   Total weights[PACKS][WIDTH], dw[PACKS][WIDTH] = {}, db[PACKS][WIDTH] = {};
 #pragma unroll
   for (int k = 0; k < PACKS; k++) {
@@ -72,7 +72,7 @@ extern "C" __global__ void __launch_bounds__(256, 2)
     }
   }
   for (int64 row = blockIdx.x; row < rows; row += gridDim.x) {
-    Total scale = reciprocal_root(vars[row] + Total(eps));
+    Total scale = reciprocal_root(vars[row] + eps);
     RowPart part;
     part.load(g + row * length, x + row * length, means[row], scale, length);
     RowSums own = {0, 0};

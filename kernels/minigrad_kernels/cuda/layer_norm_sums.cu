@@ -13,7 +13,7 @@ constexpr int OWN = LAYOUT::OWN;
 struct ColumnSums {
   const T *g, *x;
   const Total *means, *vars;
-  double eps;
+  Total eps;
   int64 length;
   Total of_products[OWN], of_g[OWN];
 
@@ -27,7 +27,7 @@ struct ColumnSums {
       xs[i] = load_pack<WIDTH>(x + at[i]);
       int64 row = quotient(at[i], length);
       mean[i] = means[row];
-      scale[i] = reciprocal_root(vars[row] + Total(eps));
+      scale[i] = reciprocal_root(vars[row] + eps);
     }
 #pragma unroll
     for (int i = 0; i < LOADS; i++) {
@@ -48,7 +48,7 @@ struct ColumnSums {
 extern "C" __global__ void __launch_bounds__(LAYOUT::BLOCK)
     column_sums(const T* __restrict__ g, const T* __restrict__ x, const TOTAL* __restrict__ means,
                 const TOTAL* __restrict__ vars, TOTAL* __restrict__ dw, TOTAL* __restrict__ db,
-                double eps, int64 length, int64 rows, int64 channels, int64 inner, int64 outputs,
+                TOTAL eps, int64 length, int64 rows, int64 channels, int64 inner, int64 outputs,
                 int64 parts) {
   LAYOUT way(rows, channels, inner, outputs, parts);
   ColumnSums sums = {g, x, means, vars, eps, length, {}, {}};

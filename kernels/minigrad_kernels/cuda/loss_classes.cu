@@ -12,6 +12,8 @@
 using Total = sum_of<T>;
 using Numbers = Pack<T, WIDTH>;
 constexpr unsigned STEP = TEAM::SIZE * WIDTH;
+// Loads under way at once; exponentials of double, side by side, need more registers than there are.
+constexpr int LOADS = sizeof(Total) == 8 ? 1 : 4;
 
 // The largest number of a row, and the sum of exp(x - top): the same in all members of its team.
 struct Exponentials {
@@ -24,7 +26,7 @@ struct Exponentials {
 __device__ __forceinline__ Exponentials exponentials(const T* x, unsigned length) {
   using Top = MaximumOrNaN<Total>;
   Total top = lowest<Total>(), sum = 0;
-#pragma unroll 4
+#pragma unroll LOADS
   for (unsigned i = TEAM::member() * WIDTH; i < length; i += STEP) {
     Numbers pack = load_pack<WIDTH>(x + i);
     Total top_before = top;
@@ -79,7 +81,7 @@ extern "C" __global__ void __launch_bounds__(TEAM::BLOCK)
   int64 c = target[row];
   Total top = tops[row], total = totals[row];
   Total factor = Total(g[row * g_step]) * Total(scale[row]);
-#pragma unroll 4
+#pragma unroll LOADS
   for (unsigned i = TEAM::member() * WIDTH; i < classes; i += STEP) {
     Numbers pack = load_pack<WIDTH>(x + i);
 #pragma unroll

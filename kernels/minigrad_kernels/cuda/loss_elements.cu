@@ -7,6 +7,7 @@
 //
 // Definitions: T, the type of the numbers; TOTAL, the type that they are computed and summed in;
 // WIDTH, how many numbers a load has.
+#include "store.cuh"
 #include "team.cuh"
 #include "half.cuh"
 
@@ -32,7 +33,7 @@ __device__ __forceinline__ void each(const T* x, const T* t, T* y, int64 count) 
     Numbers xs = load_pack<WIDTH>(x + i), ts = load_pack<WIDTH>(t + i);
 #pragma unroll
     for (int j = 0; j < WIDTH; j++) xs.at[j] = T(Loss::of(Total(xs.at[j]), Total(ts.at[j])));
-    store_pack<WIDTH>(y + i, xs);
+    store_whole<WIDTH>(y + i, xs);
   }
   int64 i = tail(count);
   if (i < count) y[i] = T(Loss::of(Total(x[i]), Total(t[i])));
@@ -55,7 +56,7 @@ extern "C" __global__ void __launch_bounds__(256)
 extern "C" __global__ void __launch_bounds__(256)
     sum_squared_differences(const T* __restrict__ x, const T* __restrict__ t,
                             TOTAL* __restrict__ sums, T* __restrict__ y, int64 count,
-                            double divisor) {
+                            TOTAL divisor) {
   Total sum = 0;
 #pragma unroll 4
   for (int64 i = first_pack(); i + WIDTH <= count; i += step()) {
@@ -68,7 +69,7 @@ extern "C" __global__ void __launch_bounds__(256)
   sum = block_sum(sum);
   if (threadIdx.x > 0) return;
   if (gridDim.x == 1) {
-    y[0] = T(sum / Total(divisor));
+    y[0] = T(sum / divisor);
   } else {
     sums[blockIdx.x] = sum;
   }
@@ -76,11 +77,11 @@ extern "C" __global__ void __launch_bounds__(256)
 
 // y = sum(sums) / divisor. One block.
 extern "C" __global__ void __launch_bounds__(256)
-    join_sums(const TOTAL* __restrict__ sums, T* __restrict__ y, int64 count, double divisor) {
+    join_sums(const TOTAL* __restrict__ sums, T* __restrict__ y, int64 count, TOTAL divisor) {
   Total sum = 0;
   for (int64 i = threadIdx.x; i < count; i += blockDim.x) sum += sums[i];
   sum = block_sum(sum);
-  if (threadIdx.x == 0) y[0] = T(sum / Total(divisor));
+  if (threadIdx.x == 0) y[0] = T(sum / divisor);
 }
 
 // Binary cross-entropy
@@ -134,7 +135,7 @@ extern "C" __global__ void __launch_bounds__(256)
     for (int j = 0; j < WIDTH; j++) {
       xs.at[j] = T(with_logits(Total(xs.at[j]), Total(ts.at[j]), weights[j]));
     }
-    store_pack<WIDTH>(y + i, xs);
+    store_whole<WIDTH>(y + i, xs);
     column += rest;
     if (column >= columns) column -= columns;
   }

@@ -83,8 +83,8 @@ extern "C" __global__ void __launch_bounds__(128)
 
 // The result
 
-__device__ __forceinline__ Total reciprocal_deviation(Total var, double eps) {
-  return reciprocal_root(var + Total(eps));
+__device__ __forceinline__ Total reciprocal_deviation(Total var, Total eps) {
+  return reciprocal_root(var + eps);
 }
 
 // y = (x - mean) * scale + shift
@@ -116,7 +116,7 @@ struct Normalized {
 extern "C" __global__ void __launch_bounds__(LAYOUT::BLOCK)
     normalize_channels(const T* x, T* y, const TOTAL* __restrict__ mean,
                        const TOTAL* __restrict__ var, const T* __restrict__ weight,
-                       const T* __restrict__ bias, double eps, int64 all_channels, int64 rows,
+                       const T* __restrict__ bias, TOTAL eps, int64 all_channels, int64 rows,
                        int64 channels, int64 inner, int64 outputs, int64 parts) {
   LAYOUT way(rows, channels, inner, outputs, parts);
   if (!way.has_output()) return;
@@ -187,7 +187,7 @@ extern "C" __global__ void __launch_bounds__(128)
     join_gradient_sums(const TOTAL* __restrict__ parts_of_g,
                        const TOTAL* __restrict__ parts_of_products, const TOTAL* __restrict__ var,
                        TOTAL* __restrict__ sums_of_g, TOTAL* __restrict__ sums_of_products,
-                       T* __restrict__ dw, T* __restrict__ db, double eps, int64 channels,
+                       T* __restrict__ dw, T* __restrict__ db, TOTAL eps, int64 channels,
                        int64 parts) {
   using Warp = Lanes<32>;
   int64 channel = Warp::number();
@@ -241,8 +241,8 @@ extern "C" __global__ void __launch_bounds__(LAYOUT::BLOCK)
     channel_input_gradient(const T* g, const T* x, T* dx, const TOTAL* __restrict__ mean,
                            const TOTAL* __restrict__ var, const T* __restrict__ weight,
                            const TOTAL* __restrict__ sums_of_g,
-                           const TOTAL* __restrict__ sums_of_products, double eps,
-                           double share, int64 all_channels, int64 rows, int64 channels, int64 inner,
+                           const TOTAL* __restrict__ sums_of_products, TOTAL eps,
+                           TOTAL share, int64 all_channels, int64 rows, int64 channels, int64 inner,
                            int64 outputs, int64 parts) {
   LAYOUT way(rows, channels, inner, outputs, parts);
   if (!way.has_output()) return;
@@ -252,8 +252,8 @@ extern "C" __global__ void __launch_bounds__(LAYOUT::BLOCK)
     int64 channel = remainder(way.output(j), all_channels);
     Total scale = reciprocal_deviation(var[channel], eps);
     result.mean[j] = mean[channel];
-    result.mean_of_g[j] = sums_of_g[channel] * Total(share);
-    result.slope[j] = sums_of_products[channel] * scale * Total(share) * scale;
+    result.mean_of_g[j] = sums_of_g[channel] * share;
+    result.slope[j] = sums_of_products[channel] * scale * share * scale;
     result.scale[j] = weight ? scale * Total(weight[channel]) : scale;
   }
   way.visit(result);
