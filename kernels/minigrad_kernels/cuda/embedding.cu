@@ -10,8 +10,8 @@
 // The gradient is added up in the order of the indices, without atomic operations, so that it has
 // the same bits each time. Its cost, for n indices and rows of w numbers: the indices are sorted, a
 // block 512 of them in shared memory, and then log2(n / 512) times all sorted runs are merged by
-// twos, where a key is found a place by a binary search: O(n log(n)^2) steps on keys of 8 bytes, which
-// lie in the L2 cache, few beside the n w numbers that are then read once. Each piece of 32 keys is
+// twos, where a key is found a place by a binary search: O(n log(n)^2) steps on keys of 8 bytes, in
+// the L2 cache, few beside the n w numbers that are then read once. Each piece of 32 keys is
 // summed by itself, however many of them are one row's: of a frequent row only the sums of its
 // pieces, n / 32 of them at worst, are added one after the other.
 //

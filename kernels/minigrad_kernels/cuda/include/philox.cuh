@@ -1,6 +1,6 @@
 // Random numbers from a counter: Philox-4x32-10 (Salmon, Moraes, Dror and Shaw, "Parallel random
-// numbers: as easy as 1, 2, 3", SC11). The words are those of `minigrad_kernels.random`: block b of a
-// stream has the words 4b to 4b + 3.
+// numbers: as easy as 1, 2, 3", SC11). The words are those of `minigrad_kernels.random`: block b of
+// a stream has the words 4b to 4b + 3.
 #pragma once
 
 #include "minigrad.cuh"
