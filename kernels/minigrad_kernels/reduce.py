@@ -9,6 +9,7 @@ import numpy as np
 
 from .arrays import Array
 from .cuda.channels import known
+from .cuda.reduce_ladder import RUNGS, Rung
 from .layout import memory_order, plain
 from .registry import Arguments, Cost, arguments, kernel
 
@@ -77,6 +78,25 @@ def _sums_numba() -> Any:
 
 
 # On the GPU
+
+
+def _ladder(rung: Rung) -> None:
+    """Register a step of the ladder, to be read, compared and run by name, never on its own."""
+
+    @sums.on(
+        "cuda",
+        "cuda-on-cpu",
+        name=rung.name,
+        accepts=rung.accepts,
+        worth=lambda *_, **__: False,
+        deterministic=rung.deterministic,
+    )
+    def build() -> Any:
+        return rung.run
+
+
+for _rung in RUNGS:  # before the one that takes any axes, which therefore has precedence
+    _ladder(_rung)
 
 
 def _accepts_cuda(x: Array, *, axes: tuple[int, ...], **_: Any) -> bool:
