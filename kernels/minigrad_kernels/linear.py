@@ -11,6 +11,7 @@ import numpy as np
 from .arrays import Array, deliver
 from .cuda.c_types import C_NAMES
 from .layout import plain
+from .matmul import BFLOAT16_EPS, TF32_EPS
 from .registry import Arguments, Cost, arguments, kernel
 
 
@@ -84,14 +85,16 @@ def _asked_for(*_: Any, **__: Any) -> bool:
     return False
 
 
-@linear.on("cuda", "cuda-on-cpu", name="bfloat16", accepts=_rounded, worth=_asked_for, eps=2.0**-7)
+@linear.on(
+    "cuda", "cuda-on-cpu", name="bfloat16", accepts=_rounded, worth=_asked_for, eps=BFLOAT16_EPS
+)
 def _linear_bfloat16() -> Any:
     from .cuda.linear import bfloat16_linear
 
     return bfloat16_linear
 
 
-@linear.on("cuda", "cuda-on-cpu", name="tf32", accepts=_rounded, worth=_asked_for, eps=2.0**-10)
+@linear.on("cuda", "cuda-on-cpu", name="tf32", accepts=_rounded, worth=_asked_for, eps=TF32_EPS)
 def _linear_tf32() -> Any:
     from .cuda.linear import tf32_linear
 

@@ -12,6 +12,9 @@ from .cuda.c_types import C_NAMES
 from .layout import plain
 from .registry import Arguments, Cost, arguments, kernel
 
+TF32_EPS, BFLOAT16_EPS = 2.0**-10, 2.0**-7
+"""The spacing of TF32's and of bfloat16's numbers above 1: tensor cores round to them."""
+
 
 def products(rng: np.random.Generator) -> Iterator[Arguments]:
     """Matrices, vectors and batches; transposed and strided, odd and empty."""
@@ -108,7 +111,7 @@ def _asked_for(*_: Any, **__: Any) -> bool:
 
 
 @matmul.on(
-    "cuda", "cuda-on-cpu", name="bfloat16", accepts=_rounded, worth=_asked_for, eps=2.0**-7
+    "cuda", "cuda-on-cpu", name="bfloat16", accepts=_rounded, worth=_asked_for, eps=BFLOAT16_EPS
 )
 def _matmul_bfloat16() -> Any:
     from .cuda.matmul_tensor import bfloat16_matmul
@@ -116,7 +119,7 @@ def _matmul_bfloat16() -> Any:
     return bfloat16_matmul
 
 
-@matmul.on("cuda", "cuda-on-cpu", name="tf32", accepts=_rounded, worth=_asked_for, eps=2.0**-10)
+@matmul.on("cuda", "cuda-on-cpu", name="tf32", accepts=_rounded, worth=_asked_for, eps=TF32_EPS)
 def _matmul_tf32() -> Any:
     from .cuda.matmul_tensor import tf32_matmul
 

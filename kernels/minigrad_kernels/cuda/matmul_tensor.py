@@ -32,9 +32,6 @@ RESERVED = 1024
 SHARED_ATTRIBUTE = 97
 """cudaDevAttrMaxSharedMemoryPerBlockOptin."""
 
-TF32_EPS, BFLOAT16_EPS = 2.0**-10, 2.0**-7
-"""The spacing of TF32's and of bfloat16's numbers above 1."""
-
 
 def tf32_matmul(a: Array, b: Array, *, out: Array | None = None) -> Array:
     """`matmul` of float32 numbers that are rounded to TF32, with 10 bits behind the first.
