@@ -6,6 +6,9 @@
 //
 // Definitions: T, the type of the numbers; TOTAL, the type that they are summed in, that of mean and
 // variance; WIDTH, how many numbers a load has; TEAM, a class of team.cuh.
+//
+// expect: LDG.128 STG.128 if WIDTH > 1
+// expect: registers <= 64
 #include "team.cuh"
 #include "moments.cuh"
 #include "half.cuh"

@@ -7,6 +7,9 @@
 //
 // Definitions: T, the type of the numbers; TOTAL, the type that they are summed in, that of mean and
 // variance; WIDTH, how many numbers a load has; PACKS, how many loads a thread has of a row.
+//
+// expect: LDG.128 STG.128 if WIDTH > 1
+// expect: registers <= 128
 #include "team.cuh"
 #include "half.cuh"
 

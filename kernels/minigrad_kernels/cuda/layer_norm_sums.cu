@@ -3,6 +3,9 @@
 //
 // Definitions: T, the type of the numbers; TOTAL, the type that they are summed in, that of mean and
 // variance; WIDTH, how many numbers a load has; LAYOUT, a class of channels.cuh.
+//
+// expect: LDG.128 if WIDTH > 1
+// expect: registers <= 96
 #include "channels.cuh"
 #include "half.cuh"
 

@@ -6,6 +6,8 @@
 //
 // Definitions: T, the type of the numbers; WIDTH, how many of them a load has; TEAM, a class of
 // team.cuh.
+//
+// expect: registers <= 64
 #include "team.cuh"
 #include "half.cuh"
 
@@ -44,6 +46,8 @@ __device__ __forceinline__ Exponentials exponentials(const T* x, unsigned length
 // loss = -scale log_softmax(x)[target], 0 where the target is negative and NaN where there is no
 // such class; and for the gradient top, and total = log(sum(exp(x - top))); for each row. A team
 // computes a row; one without a row comes along with an empty one.
+//
+// expect: LDG.128 if WIDTH > 1
 extern "C" __global__ void __launch_bounds__(TEAM::BLOCK)
     cross_entropy(const T* __restrict__ x, const int64* __restrict__ target,
                   const T* __restrict__ scale, T* __restrict__ losses, T* __restrict__ tops,
@@ -69,6 +73,8 @@ extern "C" __global__ void __launch_bounds__(TEAM::BLOCK)
 // gx = (softmax(x) - onehot(target)) g scale, with softmax(x) = exp(x - top - total), and 0 where the
 // target is negative; for each row, which a team computes. `g` has a number for each row, or one
 // for all if g_step is 0. gx may be x.
+//
+// expect: LDG.128 STG.128 if WIDTH > 1
 extern "C" __global__ void __launch_bounds__(TEAM::BLOCK)
     cross_entropy_gradient(const T* __restrict__ g, const T* x, const int64* __restrict__ target,
                            const T* __restrict__ scale, const T* __restrict__ tops,

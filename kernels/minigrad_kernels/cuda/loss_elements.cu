@@ -7,6 +7,8 @@
 //
 // Definitions: T, the type of the numbers; TOTAL, the type that they are computed and summed in;
 // WIDTH, how many numbers a load has.
+//
+// expect: registers <= 64
 #include "store.cuh"
 #include "team.cuh"
 #include "half.cuh"
@@ -46,6 +48,8 @@ struct SquaredDifference {
 };
 
 // y = (x - t)^2. A thread has every so-and-so-many-th pack.
+//
+// expect: LDG.128 STG.128 if WIDTH > 1
 extern "C" __global__ void __launch_bounds__(256)
     squared_differences(const T* x, const T* t, T* y, int64 count) {
   each<SquaredDifference>(x, t, y, count);
@@ -53,6 +57,8 @@ extern "C" __global__ void __launch_bounds__(256)
 
 // The sums of (x - t)^2 over what each block has; if there is one block only, it writes the result:
 // its sum by `divisor`. A thread has every so-and-so-many-th pack.
+//
+// expect: LDG.128 if WIDTH > 1
 extern "C" __global__ void __launch_bounds__(256)
     sum_squared_differences(const T* __restrict__ x, const T* __restrict__ t,
                             TOTAL* __restrict__ sums, T* __restrict__ y, int64 count,
@@ -101,6 +107,8 @@ struct BinaryCrossEntropy {
 };
 
 // y = BinaryCrossEntropy::of(p, t). A thread has every so-and-so-many-th pack.
+//
+// expect: LDG.128 STG.128 if WIDTH > 1
 extern "C" __global__ void __launch_bounds__(256)
     binary_cross_entropy(const T* p, const T* t, T* y, int64 count) {
   each<BinaryCrossEntropy>(p, t, y, count);
@@ -117,6 +125,8 @@ __device__ __forceinline__ Total with_logits(Total x, Total t, Total w) {
 // y = with_logits(x, t, w). `w` has `columns` numbers, that of number i at i modulo columns, or it is
 // null, for 1; columns is a multiple of WIDTH, or 1. A thread has every so-and-so-many-th pack; it
 // knows the column of the next one without a division. y may be x or t, or w if that is as long.
+//
+// expect: LDG.128 STG.128 if WIDTH > 1
 extern "C" __global__ void __launch_bounds__(256)
     binary_cross_entropy_with_logits(const T* x, const T* t, const T* w, T* y, int64 count,
                                      int64 columns) {

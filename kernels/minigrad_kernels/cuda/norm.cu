@@ -8,6 +8,8 @@
 //
 // Definitions: T, the type of the numbers; TOTAL, the type that they are summed in, that of mean and
 // variance; WIDTH, how many numbers a load has; LAYOUT, a class of channels.cuh.
+//
+// expect: registers <= 80
 #include "channels.cuh"
 #include "moments.cuh"
 #include "half.cuh"
@@ -44,6 +46,8 @@ struct Statistics {
 
 // The mean and the variance of each channel. If channels are cut in parts: the count, the mean and
 // the squared deviations of each part. A team, or a column of threads, has a part of a channel.
+//
+// expect: LDG.128 if WIDTH > 1
 extern "C" __global__ void __launch_bounds__(LAYOUT::BLOCK, 3)
     channel_moments(const T* __restrict__ x, TOTAL* __restrict__ counts, TOTAL* __restrict__ means,
                     TOTAL* __restrict__ squares, int64 rows, int64 channels, int64 inner,
@@ -113,6 +117,8 @@ struct Normalized {
 
 // y = (x - mean) / sqrt(var + eps) * weight + bias. A team has a plane, which is an output here, or
 // a column of threads some rows: output o is of channel o % all_channels. y may be x.
+//
+// expect: LDG.128 STG.128 if WIDTH > 1
 extern "C" __global__ void __launch_bounds__(LAYOUT::BLOCK)
     normalize_channels(const T* x, T* y, const TOTAL* __restrict__ mean,
                        const TOTAL* __restrict__ var, const T* __restrict__ weight,
@@ -160,6 +166,8 @@ struct GradientSums {
 };
 
 // These sums for each part of a channel, which a team, or a column of threads, has.
+//
+// expect: LDG.128 if WIDTH > 1
 extern "C" __global__ void __launch_bounds__(LAYOUT::BLOCK)
     channel_gradient_sums(const T* __restrict__ g, const T* __restrict__ x,
                           const TOTAL* __restrict__ mean, TOTAL* __restrict__ sums_of_g,
@@ -237,6 +245,8 @@ struct InputGradient {
 // dx = weight (g - mean(g) - x^ mean(g x^)) / s, where s is the standard deviation and x^ = (x -
 // mean) / s. Outputs and their channels are as in normalize_channels; `share` is that of a number
 // in its channel, one by how many it has. dx may be g or x.
+//
+// expect: LDG.128 STG.128 if WIDTH > 1
 extern "C" __global__ void __launch_bounds__(LAYOUT::BLOCK)
     channel_input_gradient(const T* g, const T* x, T* dx, const TOTAL* __restrict__ mean,
                            const TOTAL* __restrict__ var, const T* __restrict__ weight,

@@ -7,6 +7,9 @@
 //
 // Definitions: T, the type of the numbers; RESULT, that of the sums; WIDTH, how many numbers a load
 // has; LAYOUT, a class of channels.cuh.
+//
+// expect: LDG.128 if WIDTH > 1
+// expect: registers <= 64
 #include "channels.cuh"
 #include "half.cuh"
 
