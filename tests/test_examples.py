@@ -11,6 +11,7 @@ HOUSES = Path(os.environ.get("MINIGRAD_DATA", "")) / "california-housing"
 SHORT = {
     "linear_regression": ["--data", "houses" if HOUSES.is_dir() else "generated"],
     "backprop_by_hand": [],
+    "cuda_race": [],
     "cnn_images": ["--data", "digits", "--epochs", "7", "--quiet"],
 }
 

@@ -102,9 +102,10 @@ def check(run: str | Path | Callable[[], object], tool: str = "memcheck") -> lis
     """Run kernels under a sanitizer and return what it found, each place once.
 
     Args:
-        run: the name of one of this package's kernels, which is tried on all its samples; a Python
-            file, which is run as a program; `"file.py:function"` or a function of a module, which
-            is called without arguments. Each of these launches the kernels to be checked.
+        run: the name of one of this package's kernels, which is tried on all its samples, or
+            `"kernel:name"` for one of its CUDA implementations; a Python file, which is run as a
+            program; `"file.py:function"` or a function of a module, which is called without
+            arguments. Each of these launches the kernels to be checked.
         tool: `"memcheck"` or `"racecheck"`.
 
     Raises:
@@ -131,7 +132,7 @@ def check(run: str | Path | Callable[[], object], tool: str = "memcheck") -> lis
             findings += [_of_the_emulator(e) for e in json.loads(errors.read_text())]
         elif not findings:  # it did not get to its end
             told = (ended.stdout + ended.stderr + reports).strip()[-3000:]
-            raise RuntimeError(f"{target[-1]} failed under {tool}:\n{told}")
+            raise RuntimeError(f"{target[-1] or target[1]} failed under {tool}:\n{told}")
     return list(dict.fromkeys(findings))
 
 
@@ -152,11 +153,23 @@ def _target(run: str | Path | Callable[[], object]) -> list[str]:
         return ["function", file, name] if name else ["program", file]
     from ..registry import KERNELS
 
-    if str(run) not in KERNELS:
+    if file not in KERNELS:
         raise ValueError(f"{str(run)!r} is neither a kernel nor a Python file")
-    if not any(i.backend == "cuda-on-cpu" for i in KERNELS[str(run)].implementations):
-        raise ValueError(f"the kernel {run} has no CUDA implementation")
-    return ["kernel", str(run)]
+    names = implementations(file)
+    if not names:
+        raise ValueError(f"the kernel {file} has no CUDA implementation")
+    if name and name not in names:
+        raise ValueError(
+            f"the kernel {file} has no CUDA implementation {name!r}; there are {', '.join(names)}"
+        )
+    return ["kernel", file, name]
+
+
+def implementations(kernel: str) -> list[str]:
+    """The names of a kernel's CUDA implementations, the preferred one first."""
+    from ..registry import KERNELS
+
+    return [i.name for i in KERNELS[kernel].implementations if i.backend == "cuda-on-cpu"]
 
 
 def _command(tool: str) -> list[str]:
@@ -205,7 +218,7 @@ def in_child() -> None:
     target, errors = json.loads(sys.argv[1])
     found: list[EmulatorError] = []
     if target[0] == "kernel":
-        _run_samples(target[1], found)
+        _run_samples(target[1], target[2], found)
     else:
         try:
             _call(target)
@@ -230,13 +243,13 @@ def _call(target: list[str]) -> None:
     getattr(module, name)()
 
 
-def _run_samples(name: str, found: list[EmulatorError]) -> None:
-    """Run the CUDA implementations of a kernel on the samples that they accept."""
+def _run_samples(name: str, only: str, found: list[EmulatorError]) -> None:
+    """Run the CUDA implementations of a kernel, or one, on the samples that they accept."""
     from ..registry import KERNELS
 
     kernel = KERNELS[name]
     for i in kernel.implementations:
-        if i.backend != "cuda-on-cpu":
+        if i.backend != "cuda-on-cpu" or only not in ("", i.name):
             continue
         for call in kernel.samples(np.random.default_rng(7)):
             args = [np.asarray(a) if isinstance(a, np.generic) else a for a in call.args]
