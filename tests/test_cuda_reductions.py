@@ -59,13 +59,13 @@ def test_sums_over_any_axes(shape: tuple[int, ...]) -> None:
 def test_several_blocks_share_a_sum() -> None:
     """Rows, columns and channels between both, long enough to be cut, each in its own way."""
     rng = np.random.default_rng(2)
-    for shape, axes in (((3, 9001), 1), ((4003, 9), 0), ((40, 3, 300), (0, 2)), ((2, 2999, 3), 1)):
+    for shape, axes in (((3, 9001), 1), ((4003, 9), 0), ((40, 3, 1200), (0, 2)), ((2, 2999, 3), 1)):
         x = rng.normal(size=shape).astype("f4")
         found = axes if isinstance(axes, tuple) else (axes,)
         close(sums(x, axes=found, keepdims=True), x.sum(axes, dtype="f8", keepdims=True), 64)
     assert channels.plan((1, 1, 3, 9001), x).parts > 1
     assert channels.plan((1, 4003, 9, 1), x).parts > 1
-    assert channels.plan((1, 40, 3, 300), x).parts > 1
+    assert channels.plan((1, 40, 3, 1200), x).parts > 1
 
 
 def test_sums_of_halves_are_in_float() -> None:
@@ -101,7 +101,7 @@ def test_the_order_of_threads_changes_nothing() -> None:
 def test_several_blocks_share_a_channel(layout: str) -> None:
     """Statistics and gradients of few channels with many numbers, far from zero."""
     rng = np.random.default_rng(4)
-    x = (rng.normal(size=(6, 3, 40, 40)) + 1000).astype("f4")
+    x = (rng.normal(size=(6, 3, 80, 80)) + 1000).astype("f4")
     g = rng.normal(size=x.shape).astype("f4")
     weight = rng.normal(size=3).astype("f4")
     if layout != "planes":
@@ -218,7 +218,9 @@ def test_softmax_of_long_rows(rung: str, length: int) -> None:
     taken = implementation.accepts is None or implementation.accepts(x, axis=1)
     assert taken or length == 9000 or (rung == "7-async-copies" and length == 4096)
     if taken:
-        close(implementation.run(x, axis=1), softmax.reference(x.astype("f8"), axis=1), 32)
+        wanted = softmax.reference(x.astype("f8"), axis=1)
+        # One thread that adds a row number by number: errors of sums grow with the root of terms.
+        close(implementation.run(x, axis=1), wanted, 8 * length**0.5)
 
 
 @pytest.mark.parametrize("rung", [rung for kernel, rung in RUNGS if kernel == "sums"])
