@@ -10,6 +10,6 @@ setup(
     package_dir={"minigrad_kernels": "kernels/minigrad_kernels"},
     package_data={
         "minigrad": ["py.typed", "**/*.html"],
-        "minigrad_kernels": ["py.typed", "**/*.cu", "**/*.cuh", "**/*.h"],
+        "minigrad_kernels": ["py.typed", "**/*.cu", "**/*.cuh", "**/*.h", "**/*.json"],
     },
 )

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from minigrad_kernels import BACKENDS, KERNELS, Backend, threads as kernel_threads
+from minigrad_kernels.cuda import verified
 from minigrad_kernels.workloads import Blank, Workload, workloads
 
 from . import __version__
@@ -167,17 +168,60 @@ def choices() -> list[Choice]:
     return [_choice(first[name]) for name in sorted(first)]
 
 
+def _runs_by_itself(backend: Backend) -> bool:
+    """Whether it can be used here, and need not be asked for."""
+    return backend.available and backend.automatic
+
+
 def _choice(work: Workload) -> Choice:
     reasons = KERNELS[work.kernel].reasons(*work.call.args, **work.call.options)
     runs = next(i.label for i, why in reasons if why == "runs")
     said = [
         "accepts this and is worth it" if why == "runs" else f"{i.label} {why}"
         for i, why in reasons
-        if i.backend != "reference" and (BACKENDS[i.backend].available or i.backend == "numba")
+        if i.backend == "numba"
+        or (i.backend != "reference" and _runs_by_itself(BACKENDS[i.backend]))
     ]
     if not any(i.backend == "numba" for i, _ in reasons):
         said.append("no numba implementation")
     return Choice(work.kernel, work.size, runs, "; ".join(said))
+
+
+@dataclass(frozen=True)
+class CudaKernel:
+    """A kernel that is written in CUDA.
+
+    Attributes:
+        kernel: its name.
+        implementations: the names of its implementations, the best one first.
+        verified: where they have been verified.
+    """
+
+    kernel: str
+    implementations: tuple[str, ...]
+    verified: str
+
+
+def cuda_kernels() -> list[CudaKernel]:
+    """The kernels that have CUDA implementations, in alphabetical order."""
+    known = verified.runs()
+    found = []
+    for name in sorted(KERNELS):
+        labels = [i.label for i in KERNELS[name].implementations if i.backend == "cuda"]
+        if labels:
+            states = {label: verified.of_kernel(name, label, known) for label in labels}
+            several = [
+                f"{', '.join(label for label in labels if states[label] == state)} {state}"
+                for state in dict.fromkeys(states.values())
+            ]
+            state = "; ".join(several) if len(several) > 1 else states[labels[0]]
+            found.append(CudaKernel(name, tuple(labels), state))
+    return found
+
+
+def verified_on() -> list[str]:
+    """The GPUs on which the CUDA kernels have been verified, with counts and commits, in words."""
+    return [str(run) for run in verified.runs()] or [verified.NOTHING]
 
 
 def pool() -> list[tuple[str, str]]:
@@ -213,8 +257,8 @@ def summary() -> list[tuple[str, str]]:
     if pools:
         lines.append(("other pools", ", ".join(pools) + " threads"))
     lines += pool()
-    if BACKENDS["cuda"].available:
-        lines.append(("gpu", gpu()))
+    cuda = BACKENDS["cuda"]
+    lines.append(("gpu", gpu() if cuda.available else f"none: {cuda.reason}"))
     return lines
 
 

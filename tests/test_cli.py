@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -14,6 +15,7 @@ import minigrad
 from minigrad import cli, machine
 from minigrad.demo import steps, timings
 from minigrad_kernels import BACKENDS, KERNELS
+from minigrad_kernels.cuda import verified
 
 
 def test_info(capsys):
@@ -28,10 +30,60 @@ def test_info_tells_what_each_kernel_runs_and_why(capsys):
     cli.main(["info"])
     lines = capsys.readouterr().out.splitlines()
     begin = next(i for i, line in enumerate(lines) if line.startswith("kernels ("))
-    told = {line.split()[0]: line for line in lines[begin + 1 :]}
+    end = lines.index("", begin)
+    told = {line.split()[0]: line for line in lines[begin + 1 : end]}
     assert set(told) == set(KERNELS)
     assert "64x64x32x32" in told["relu"]
     assert " ".join(told["relu"].split()[2:]) == "numba accepts this and is worth it"
+
+
+def test_info_tells_what_was_verified_on_which_gpu(capsys, monkeypatch, tmp_path):
+    def shown():
+        cli.main(["info"])
+        lines = capsys.readouterr().out.splitlines()
+        begin = next(i for i, line in enumerate(lines) if line.startswith("CUDA kernels ("))
+        return lines[begin + 1 :]
+
+    file = tmp_path / "verified.json"
+    file.write_text('{"runs": []}')
+    monkeypatch.setattr(machine.verified.runs, "__defaults__", (file,))
+    first, *kernels = shown()
+    assert first == "  nothing has run on a GPU yet"
+    assert len(kernels) == sum(
+        any(i.backend == "cuda" for i in k.implementations) for k in KERNELS.values()
+    )
+    assert all(": " in line and "on no GPU yet" in line for line in kernels)
+
+    states = {"softmax, cuda": True, "softmax, cuda:6-online": False, "relu, cuda": True}
+    versions = {"CUDA": "13.0"}
+    run = machine.verified.Run("H100", "9.0", "abc", "2026-12-01", versions, 90, 1, states)
+    machine.verified.record(run, file)
+    first, *kernels = shown()
+    assert (
+        first == "  H100: 2 of 3 implementations, 90 tests passed, 1 failed; commit abc, 2026-12-01"
+    )
+    told = {line.split()[0]: line.split(maxsplit=1)[1] for line in kernels}
+    assert told["relu"] == "on H100: cuda"
+    assert told["softmax"].startswith("cuda on H100; ")
+    assert "cuda:6-online fails on H100" in told["softmax"]
+    assert told["tanh"] == "on no GPU yet: cuda"
+
+
+def test_what_was_verified_before_is_replaced(tmp_path):
+    file = tmp_path / "verified.json"
+    file.write_text('{"runs": []}')
+    for gpu, passed in (("A", 1), ("B", 2), ("A", 3)):
+        verified.record(verified.Run(gpu, "9.0", "abc", "2026-12-01", {}, passed, 0), file)
+    assert [(r.gpu, r.passed) for r in verified.runs(file)] == [("B", 2), ("A", 3)]
+    for damaged in ("{", "[]", '{"runs": [{}]}'):
+        file.write_text(damaged)
+        with pytest.raises(ValueError, match="does not hold runs"):
+            verified.runs(file)
+
+
+def test_the_readme_says_what_was_verified():
+    readme = (pathlib.Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    assert verified.sentence(verified.runs()) in readme
 
 
 def test_a_kernel_without_numba_and_one_that_refuses(monkeypatch):
