@@ -110,6 +110,34 @@ def _asked_for(*_: Any, **__: Any) -> bool:
     return False
 
 
+def _single_matrices(a: Array, b: Array, **_: Any) -> bool:
+    return _computable(a, b) and a.dtype == np.float32 and a.ndim == b.ndim == 2
+
+
+def _rounded_matrices(a: Array, b: Array, **_: Any) -> bool:
+    return _single_matrices(a, b) and _rounded(a, b)
+
+
+@matmul.on("cuda", name="numba", accepts=_single_matrices, worth=_asked_for)
+def _matmul_numba_cuda() -> Any:
+    from .cuda.matmul_numba import matmul
+
+    return matmul
+
+
+def _on_ladder(name: str, function: str, accepts: Any, eps: float) -> None:
+    @matmul.on("cuda", "cuda-on-cpu", name=name, accepts=accepts, worth=_asked_for, eps=eps)
+    def build() -> Any:
+        from .cuda import matmul_ladder
+
+        return getattr(matmul_ladder, function)
+
+
+for _name in ("naive", "coalesced", "tiles", "registers"):
+    _on_ladder(_name, _name, _single_matrices, 0.0)
+_on_ladder("tensor-cores", "tensor_cores", _rounded_matrices, TF32_EPS)
+
+
 @matmul.on(
     "cuda", "cuda-on-cpu", name="bfloat16", accepts=_rounded, worth=_asked_for, eps=BFLOAT16_EPS
 )

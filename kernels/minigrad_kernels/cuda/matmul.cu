@@ -17,6 +17,9 @@
 // Definitions: T, the type of the numbers; TILE, a class below; WIDTH, how many numbers a load from
 // memory has; A_ALONG, B_ALONG, whether those of A and B that are neighbours in memory follow each
 // other along the sum (rows of A, columns of B), or across it.
+//
+// expect: LDS.128 STG.128
+// expect: LDG.128 if WIDTH > 1
 #include "product.cuh"
 
 constexpr int CHUNK = 16 / sizeof(T);  // numbers in an access to shared memory

@@ -22,6 +22,7 @@ extern "C" __global__ void __launch_bounds__(256)
 
 // y = x, rounded to bfloat16: a thread rounds 4 numbers at a time, of which 16 bytes are read and 8
 // written, and one of those that are left.
+// expect: LDG.128 STG.64
 extern "C" __global__ void __launch_bounds__(256)
     to_bfloat16(const float* __restrict__ x, bfloat16* __restrict__ y, int64 count) {
   int64 thread = static_cast<int64>(blockIdx.x) * blockDim.x + threadIdx.x;

@@ -19,6 +19,15 @@
 //
 // Definitions: T, the type of the operands (half, bfloat16, or float for TF32); RESULT, that of C;
 // TILE, a class below; STAGES; WIDTH, A_ALONG and B_ALONG as in matmul.cu.
+//
+// What older architectures cannot multiply, or have no shared memory for:
+// needs: sm_80 if T != half
+// needs: sm_80 if TILE != Small
+// needs: sm_80 if STAGES > 3
+// needs: sm_90 if TILE == Large and STAGES > 3
+// expect: HMMA
+// expect: LDSM if T != float
+// expect: LDGSTS.128 from sm_80 if WIDTH > 1
 #include "product.cuh"
 #include "half.cuh"
 #include "mma.cuh"

@@ -50,7 +50,9 @@ def check(launched: Mapping[Launched, Source]) -> list[str]:
 
 
 def _wrong(f: Facts, wanted: Expected, key: Launched, architecture: str) -> Iterator[str]:
-    """What is wrong with one kernel."""
+    """What is wrong with one kernel; nothing, where it is not launched."""
+    if int(architecture[3:]) < int(wanted.needs[3:]):
+        return
     if f.spills:
         yield f"spills {f.spills} bytes of registers"
     if f.stack > wanted.stack:
@@ -59,8 +61,6 @@ def _wrong(f: Facts, wanted: Expected, key: Launched, architecture: str) -> Iter
         yield "reads or writes local memory"
     if not wanted.double and any(map(f.count, _DOUBLE)):
         yield "computes in double precision, which no definition names"
-    if int(architecture[3:]) < int(wanted.needs[3:]):
-        return
     if f.registers > wanted.registers:
         yield f"{f.registers} registers, {wanted.registers} are expected at most"
     for instruction in wanted.instructions:
