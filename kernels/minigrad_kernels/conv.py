@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array, array_module, deliver, summing_type
-from .layout import plain
+from .layout import REALS, plain
 from .registry import Arguments, Cost, Kernel, arguments, kernel
 from .windows import (
     Padding,
@@ -475,10 +475,14 @@ def _on_gpu(x: Array, other: Array, bias: Array | None = None, **_: Any) -> bool
     return convolvable(x, other, bias)
 
 
+def _in_single(x: Array, other: Array, bias: Array | None = None, **_: Any) -> bool:
+    return x.dtype == np.float32 and _on_gpu(x, other, bias)
+
+
 def _in_tf32(x: Array, other: Array, bias: Array | None = None, **_: Any) -> bool:
     from .cuda.conv_tensor import has_tensor_cores
 
-    return x.dtype == np.float32 and _on_gpu(x, other, bias) and has_tensor_cores(x)
+    return _in_single(x, other, bias) and has_tensor_cores(x)
 
 
 def _in_half(
@@ -498,23 +502,51 @@ def _one_each(x: Array, other: Array, bias: Array | None = None, **options: Any)
     return x.shape[1] == filters == options["groups"] and _on_gpu(x, other, bias)
 
 
+def _in_tiles(x: Array, other: Array, bias: Array | None = None, **options: Any) -> bool:
+    size = options.get("kernel_size", other.shape[2:])
+    fits = x.dtype in REALS and _three_by_three(size, options)
+    return fits and _on_gpu(x, other, bias)
+
+
+GPU_WINOGRAD_CHANNELS = 64
+"""Channels and filters from which Winograd's method should be faster on an H100, by arithmetic.
+
+With C of both, it saves 27 - 9 multiply-adds of each C² and pixel, and moves 2 (1 + 2 * 36 / 16) C
+numbers for a pixel where direct convolution moves 2 C. At 60 TFLOP/s and 3.3 TB/s both take as long
+where C is about 50."""
+
+
+def _worth_on_gpu(x: Array, other: Array, *_: Array, **options: Any) -> bool:
+    filters = other.shape[1] if "kernel_size" in options else min(other.shape[:2])
+    enough = min(x.shape[1], filters) >= GPU_WINOGRAD_CHANNELS
+    return enough and _large_enough(x, other, **options)
+
+
 def _only_when_asked(*_: Any, **__: Any) -> bool:
     return False
 
 
-def _on_cuda(k: Kernel, module: str, name: str = "", **options: Any) -> None:
-    """File an implementation: the function of the kernel's name in `cuda/<module>.py`."""
+def _on_cuda(k: Kernel, module: str, name: str = "", *, function: str = "", **options: Any) -> None:
+    """File an implementation: a function in `cuda/<module>.py`, if not given that of k's name."""
 
     @k.on("cuda", "cuda-on-cpu", name=name, **options)
     def build() -> Any:
-        return getattr(import_module(f".cuda.{module}", __package__), k.name)
+        return getattr(import_module(f".cuda.{module}", __package__), function or k.name)
 
 
 TF32_EPS = 2.0**-10
 """The spacing of TF32's numbers between 1 and 2: it has 11 significant bits, as half."""
+
+for _rung in ("naive", "coalesced", "shared_tiles", "register_tiles", "tensor_cores"):
+    _rounds = _rung == "tensor_cores"
+    _on_cuda(
+        conv2d, "conv_ladder", _rung, function=_rung, worth=_only_when_asked,
+        accepts=_in_tf32 if _rounds else _in_single, eps=TF32_EPS if _rounds else 0.0,
+    )  # fmt: skip
 
 for _kernel in (conv2d, conv2d_input_gradient, conv2d_weight_gradient):
     _on_cuda(_kernel, "conv_tensor", "tf32", accepts=_in_tf32, worth=_only_when_asked, eps=TF32_EPS)
     _on_cuda(_kernel, "conv", accepts=_on_gpu)
     _on_cuda(_kernel, "conv_tensor", "half", accepts=_in_half)
     _on_cuda(_kernel, "depthwise", "depthwise", accepts=_one_each)
+    _on_cuda(_kernel, "winograd", "winograd", accepts=_in_tiles, worth=_worth_on_gpu)

@@ -8,7 +8,6 @@ many parts long sums are cut, and which convolutions a gradient is made of.
 from __future__ import annotations
 
 import functools
-import math
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
@@ -18,6 +17,7 @@ from ..windows import Padding, Pair, channels_first
 from .arrays import ceil_divide, contiguous, empty
 from .conv_layout import (
     MULTIPROCESSORS,
+    Axis,
     Taps,
     add_filter_parts,
     add_parts,
@@ -110,7 +110,41 @@ def grid(
     return min(map(cut, method.tiles(itemsize)), key=cost)
 
 
-def _convolve(
+def convolve(
+    method: Method,
+    chosen: Grid,
+    x: Array,
+    packed: Array,
+    bias: Array | None,
+    y: Array,
+    down: Axis,
+    across: Axis,
+    groups: int,
+    only_inside: bool,
+) -> None:
+    """Write to y (N, H, W, filters) the convolution of x (N, H, W, channels) with packed filters.
+
+    `only_inside`: taps outside of the images are left out, and are not zeros times weights.
+    """
+    tile, blocks, parts = chosen
+    per_group, each = x.shape[3] // groups, y.shape[3] // groups
+    sums = totals(x, (parts, *y.shape)) if parts > 1 else None
+    kernel(method.file, "convolve", **method.options(x, tile, per_group))(
+        blocks * parts, tile.threads, x, packed, bias, y if sums is None else None, sums, parts,
+        len(x), groups, per_group, each, packed.size // (groups * padded_columns(tile, each)),
+        int(only_inside), *down, *across,
+        shared=method.shared(tile, x.itemsize, over_pixels=False),
+    )  # fmt: skip
+    if sums is not None:
+        add_parts(sums, bias, y)
+
+
+def padded_columns(tile: Tile, each: int) -> int:
+    """Columns of packed filters: those of whole tiles."""
+    return ceil_divide(each, tile.columns) * tile.columns
+
+
+def _convolve_taps(
     method: Method,
     x: Array,
     w: Array,
@@ -130,20 +164,32 @@ def _convolve(
     block_terms = method.terms(x.itemsize)
     steps = ceil_divide(down.axis.taps * across.axis.taps * per_group, block_terms)
     whole = down.axis.step == across.axis.step == 1  # then all of y is computed
-    tile, blocks, parts = grid(method, windows, each, groups, steps, x.itemsize, 64 if whole else 1)
-    terms, columns = steps * block_terms, ceil_divide(each, tile.columns) * tile.columns
+    chosen = grid(method, windows, each, groups, steps, x.itemsize, 64 if whole else 1)
     packed = pack_filters(
-        w, groups, terms, columns, down, across,
+        w, groups, steps * block_terms, padded_columns(chosen.tile, each), down, across,
         transposed=transposed, for_tensor_cores=method.tensor_cores,
     )  # fmt: skip
-    sums = totals(x, (parts, *y.shape)) if parts > 1 else None
-    kernel(method.file, "convolve", **method.options(x, tile, per_group))(
-        blocks * parts, tile.threads, x, packed, bias, y if sums is None else None, sums, parts,
-        len(x), groups, per_group, each, terms, int(transposed), *down.axis, *across.axis,
-        shared=method.shared(tile, x.itemsize, over_pixels=False),
+    convolve(
+        method, chosen, x, packed, bias, y, down.axis, across.axis, groups, only_inside=transposed
+    )
+
+
+def correlate(method: Method, x: Array, g: Array, down: Axis, across: Axis, groups: int) -> Array:
+    """Sums over the pixels of g (N, H, W, filters) times those under the taps of x, channels last.
+
+    They have several parts: (parts, filters, taps along rows, along columns, channels of a group).
+    """
+    per_group, each = x.shape[3] // groups, g.shape[3] // groups
+    terms = down.taps * across.taps * per_group
+    steps = ceil_divide(g.size // g.shape[3], method.terms(x.itemsize))
+    most_parts = max(1, MOST_PARTS // (g.shape[3] * terms))
+    tile, blocks, parts = grid(method, each, terms, groups, steps, x.itemsize, most_parts)
+    sums = totals(x, (parts, g.shape[3], down.taps, across.taps, per_group))
+    kernel(method.file, "correlate", **method.options(x, tile, per_group, each))(
+        blocks * parts, tile.threads, x, g, sums, parts, len(x), groups, per_group, each,
+        *down[:6], *across[:6], shared=method.shared(tile, x.itemsize, over_pixels=True),
     )  # fmt: skip
-    if sums is not None:
-        add_parts(sums, bias, y)
+    return sums
 
 
 def convolution(
@@ -164,7 +210,7 @@ def convolution(
     bias = None if bias is None else contiguous(bias)
     y = empty(x, (len(x), *size, len(w)))
     windows = forward_taps(x.shape[2:], size, w.shape[2:], stride, padding, dilation)
-    _convolve(method, pixels(x), contiguous(w), bias, y, *windows, groups)
+    _convolve_taps(method, pixels(x), contiguous(w), bias, y, *windows, groups)
     return deliver(channels_first(y), out)
 
 
@@ -195,7 +241,7 @@ def input_gradient(
     )
     for down in rows:
         for across in columns:
-            _convolve(method, gradient, w, None, gx, down, across, groups, transposed=True)
+            _convolve_taps(method, gradient, w, None, gx, down, across, groups, transposed=True)
     return deliver(channels_first(gx), out)
 
 
@@ -213,21 +259,10 @@ def weight_gradient(
 ) -> Array:
     """The gradient of the filters: sums over parts of the pixels, then of these."""
     size = check_weight_gradient(x, g, kernel_size, stride, padding, dilation, groups)
-    per_group, each = x.shape[1] // groups, g.shape[1] // groups
-    gw_shape = (g.shape[1], per_group, *kernel_size)
+    gw_shape = (g.shape[1], x.shape[1] // groups, *kernel_size)
     check_out(out, gw_shape)
     gw = empty(x, gw_shape)
-    image, gradient = pixels(x), pixels(g)
-    steps = ceil_divide(len(x) * math.prod(size), method.terms(x.itemsize))
-    terms = math.prod(kernel_size) * per_group
-    most_parts = max(1, MOST_PARTS // gw.size)
-    tile, blocks, parts = grid(method, each, terms, groups, steps, x.itemsize, most_parts)
     down, across = forward_taps(x.shape[2:], size, kernel_size, stride, padding, dilation)
-    sums = totals(x, (parts, len(gw), *kernel_size, per_group))
-    kernel(method.file, "correlate", **method.options(x, tile, per_group, each))(
-        blocks * parts, tile.threads, image, gradient, sums, parts, len(x), groups, per_group, each,
-        *down.axis[:6], *across.axis[:6],
-        shared=method.shared(tile, x.itemsize, over_pixels=True),
-    )  # fmt: skip
+    sums = correlate(method, pixels(x), pixels(g), down.axis, across.axis, groups)
     add_filter_parts(sums, gw)
     return deliver(gw, out)
