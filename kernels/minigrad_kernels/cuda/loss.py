@@ -102,36 +102,26 @@ def _dense(*arrays: Array) -> tuple[tuple[int, ...], tuple[Array, ...]]:
     return tuple(range(arrays[0].ndim)), tuple(map(contiguous, arrays))
 
 
-def _elements(
-    name: str, x: Array, t: Array, out: Array | None, weight: Array | None = None
-) -> Array:
-    """Run a kernel on pairs of numbers that gives a number for each."""
-    each = weight is not None and weight.shape == x.shape
-    if weight is None or each:
-        order, dense = _dense(x, t, *([weight] if each else []))
-    else:  # columns: the order of axes must stay
-        order, dense = tuple(range(x.ndim)), (contiguous(x), contiguous(t))
-    a, b = dense[:2]
-    small = None if weight is None or each else contiguous(weight)
-    y = room(None if out is None else out.transpose(order), dense, small)
-    width = _width(*dense, y)
-    args: tuple[Any, ...] = (a, b, y, x.size)
-    if name == "binary_cross_entropy_with_logits":
-        w = dense[2] if each else small
-        columns = 1 if w is None else w.size
-        if small is not None and columns > 1 and not aligned(width, columns, small):
-            width = 1
-        args = (a, b, w, y, x.size, columns)
-    _run(name, _blocks(x.size, width), width, x, *args)
+def _delivered(y: Array, order: tuple[int, ...], out: Array | None) -> Array:
+    """A result that lies in that order of axes, with its axes in theirs, or in `out`."""
     y = y.transpose(sorted(range(y.ndim), key=order.__getitem__))
     return delivered((y,), None if out is None else (out,))[0]
+
+
+def _of_pairs(name: str, x: Array, t: Array, out: Array | None) -> Array:
+    """Run a kernel that gives a number for each pair of numbers."""
+    order, (a, b) = _dense(x, t)
+    y = room(None if out is None else out.transpose(order), (a, b))
+    width = _width(a, b, y)
+    _run(name, _blocks(x.size, width), width, x, a, b, y, x.size)
+    return _delivered(y, order, out)
 
 
 def mse_loss(x: Array, t: Array, *, reduction: str, out: Array | None = None) -> Array:
     """(x - t)**2, each ("none") or all together ("sum", "mean")."""
     check_out(out, x.shape if reduction == "none" else ())
     if reduction == "none":
-        return _elements("squared_differences", x, t, out)
+        return _of_pairs("squared_differences", x, t, out)
     _, (a, b) = _dense(x, t)
     width = _width(a, b)
     blocks = _blocks(x.size, width, loads=4)
@@ -147,7 +137,7 @@ def mse_loss(x: Array, t: Array, *, reduction: str, out: Array | None = None) ->
 def binary_cross_entropy(p: Array, t: Array, *, out: Array | None = None) -> Array:
     """-(t * log(p) + (1 - t) * log(1 - p)), the logarithms not below -100."""
     check_out(out, p.shape)
-    return _elements("binary_cross_entropy", p, t, out)
+    return _of_pairs("binary_cross_entropy", p, t, out)
 
 
 def binary_cross_entropy_with_logits(
@@ -155,9 +145,20 @@ def binary_cross_entropy_with_logits(
 ) -> Array:
     """w * t * softplus(-x) + (1 - t) * softplus(x): no difference that could cancel."""
     check_out(out, x.shape)
-    if w is not None and w.shape != x.shape:
-        if w.size == 1 or (w.shape[-1] == x.shape[-1] and w.size == w.shape[-1]):
-            w = w.reshape(-1)  # one number, or one for each column
-        else:
-            w = array_module(x).broadcast_to(w, x.shape)
-    return _elements("binary_cross_entropy_with_logits", x, t, out, w)
+    if w is not None and w.size > 1 and (w.size, w.shape[-1:]) != (w.shape[-1], x.shape[-1:]):
+        w = array_module(x).broadcast_to(w, x.shape)
+    if w is not None and w.shape == x.shape:
+        order, (a, b, weight) = _dense(x, t, w)
+        y = room(None if out is None else out.transpose(order), (a, b, weight))
+        width = _width(a, b, weight, y)
+    else:  # one number, or one for each column: the last axis stays the last
+        order, weight = tuple(range(x.ndim)), None if w is None else contiguous(w)
+        a, b = contiguous(x), contiguous(t)
+        y = room(out, (a, b), weight)
+        width = _width(a, b, y)
+        if weight is not None and weight.size > 1 and not aligned(width, weight.size, weight):
+            width = 1
+    columns = 1 if weight is None else weight.size
+    name = "binary_cross_entropy_with_logits"
+    _run(name, _blocks(x.size, width), width, x, a, b, weight, y, x.size, columns)
+    return _delivered(y, order, out)

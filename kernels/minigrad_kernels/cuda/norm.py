@@ -10,6 +10,7 @@ from ..arrays import Array, check_all_out, check_out, summing_type
 from .arrays import ceil_divide, contiguous, empty
 from .c_types import c_name
 from .channels import Plan, delivered, plan, room
+from .launch import KernelFunction
 from .source import kernel
 
 
@@ -73,17 +74,19 @@ class _Memory:
         return self.rows * self.inner
 
 
+def _kernel(name: str, p: Plan, x: Array) -> KernelFunction:
+    definitions = {"T": c_name(x), "TOTAL": _total(x), "WIDTH": p.width, "LAYOUT": p.layout}
+    return kernel("norm.cu", name, **definitions)
+
+
 def _run(name: str, p: Plan, x: Array, *args: Any) -> None:
     """Run a kernel that goes through images; its last arguments are the plan's."""
-    definitions = {"T": c_name(x), "TOTAL": _total(x), "WIDTH": p.width, "LAYOUT": p.layout}
-    kernel("norm.cu", name, **definitions)(p.grid, p.block, *args, *p.arguments)
+    _kernel(name, p, x)(p.grid, p.block, *args, *p.arguments)
 
 
 def _join(name: str, p: Plan, x: Array, *args: Any) -> None:
-    """Run a kernel that puts the parts of channels together."""
-    definitions = {"T": c_name(x), "TOTAL": _total(x), "WIDTH": p.width, "LAYOUT": p.layout}
-    run = kernel("norm.cu", name, **definitions)
-    run(ceil_divide(p.outputs, 4), 128, *args, p.outputs, p.parts)
+    """Run a kernel that puts the parts of channels together, a warp for each channel."""
+    _kernel(name, p, x)(ceil_divide(p.outputs, 4), 128, *args, p.outputs, p.parts)
 
 
 def _total(x: Array) -> str:
