@@ -233,3 +233,11 @@ def test_sums_of_several_blocks(rung: str) -> None:
             got = implementation.run(part, axes=(0,), keepdims=True)
             assert got.shape == (1,)
             close(got, [part.sum(dtype="f8")], 512, dtype)
+
+
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_sums_of_nothing_that_lies_column_by_column(keepdims):
+    x = np.empty((3, 0), "f4").T
+    with use("cuda-on-cpu"):
+        y = sums(x, axes=(1,), keepdims=keepdims)
+    assert y.shape == x.sum(1, keepdims=keepdims).shape

@@ -38,7 +38,7 @@ def _summed(x: Array, gone: list[bool]) -> Array:
         last = max(place for place, (_, gone) in enumerate(shape) if gone)
         kept = math.prod(n for n, _ in shape[last + 1 :])
         # (..., rows, channels, inner) with rows and inner to be summed, or (..., rows, channels)
-        if kept > 1:
+        if kept != 1:
             inner, channels, place = 1, kept, last - 1
             rows = shape[last][0]
         else:
