@@ -6,8 +6,8 @@
 // that many channels there are.
 //
 // Definitions: T, the type of the numbers; WIDTH, how many of them a load has; INDEX, the type that
-// counts elements: `unsigned` (its divisions take a quarter of the time), or `int64` where an array
-// has 2^31 elements or more.
+// counts elements: `unsigned` (whose divisions are far shorter), or `int64` where an array has 2^31
+// elements or more.
 #pragma once
 #include "minigrad.cuh"
 #include "half.cuh"
