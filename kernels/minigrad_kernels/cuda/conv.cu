@@ -9,6 +9,9 @@
 // WIDTH of them at once. See windows.cuh for the geometry, register_tiles.cuh for the products.
 //
 // Definitions: T, WIDTH, and those of register_tiles.cuh. Sums of half are float.
+//
+// expect: LDS.128
+// expect: LDG.128 if WIDTH > 1 and T != half
 #include "register_tiles.cuh"
 #include "conv_tiles.cuh"
 
@@ -192,6 +195,9 @@ struct WindowTerms : RowLoads<BLOCK_N, WIDTH> {
 // bias, go to parts[part, window, filter]; y is null then.
 //
 // Where `only_inside`, taps outside of the image are left out; see sum_inside.
+//
+// expect: STG.128 if T != half
+// expect: registers <= 128 from sm_90 if WIDTH > 1
 extern "C" __global__ void __launch_bounds__(THREADS, CONVOLVING_BLOCKS)
     convolve(const T* __restrict__ x, const T* __restrict__ filters, const T* __restrict__ bias,
              T* __restrict__ y, Total* __restrict__ parts, int part_count, int images, int groups,
@@ -256,6 +262,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, CONVOLVING_BLOCKS)
 //
 // A block computes BLOCK_M filters by BLOCK_N terms of a group. Neighbouring blocks have the same
 // pixels, which they so find in the L2 cache.
+//
+// expect: STG.128
+// expect: registers <= 168
 extern "C" __global__ void __launch_bounds__(THREADS, CORRELATING_BLOCKS)
     correlate(const T* __restrict__ x, const T* __restrict__ g, Total* __restrict__ parts,
               int part_count, int images, int groups, int per_group, int each,  //

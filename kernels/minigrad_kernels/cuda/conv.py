@@ -22,7 +22,7 @@ class _InRegisters(Method):
     loads = 16  # it takes some ten instructions to find a number's place, and some to move it
     fill = 256  # threads with 64 independent sums each
     tensor_cores = False
-    _floats = (_tile(128, 64, 8, 8), _tile(64, 64, 8, 8), _tile(128, 32, 8, 4), _tile(32, 32, 4, 4))
+    _floats = (_tile(128, 64, 8, 8), _tile(128, 32, 8, 4), _tile(32, 32, 4, 4))
     _doubles = (_tile(64, 64, 4, 4), _tile(32, 32, 4, 4))
 
     def tiles(self, itemsize: int) -> tuple[Tile, ...]:

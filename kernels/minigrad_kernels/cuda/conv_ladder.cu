@@ -155,6 +155,7 @@ constexpr int LARGE = 64;
 constexpr int TERMS = 16;
 constexpr int MINE = 4;  // windows, and filters, of a thread; and terms that it loads
 
+// expect: LDS.128 LDG.128
 extern "C" __global__ void __launch_bounds__(256)
     register_tiles(const T* __restrict__ x, const T* __restrict__ filters,
                    const T* __restrict__ bias, T* __restrict__ y, int packed_terms,
@@ -252,6 +253,8 @@ __device__ __forceinline__ void copy_step(const T* x, const T* filters, const Co
   cp_async_commit();
 }
 
+// needs: sm_80
+// expect: HMMA LDSM LDGSTS
 extern "C" __global__ void __launch_bounds__(128, 4)
     tensor_cores(const T* __restrict__ x, const T* __restrict__ filters,
                  const T* __restrict__ bias, T* __restrict__ y, int packed_terms,

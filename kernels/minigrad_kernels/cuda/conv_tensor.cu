@@ -4,6 +4,10 @@
 //
 // Definitions: T, float or half; BLOCK_M, BLOCK_N; COPY, the bytes of a copy: 16, or 4 where the
 // channels of a group do not make 16.
+//
+// needs: sm_80
+// expect: HMMA
+// expect: LDGSTS.128 if COPY == 16
 #include "tensor_tiles.cuh"
 #include "conv_tiles.cuh"
 
@@ -132,6 +136,8 @@ struct WindowTerms {
 //
 // A block computes BLOCK_M windows by BLOCK_N filters of a group. Parts and `only_inside` are as in
 // conv.cu.
+//
+// expect: LDSM
 extern "C" __global__ void __launch_bounds__(128, 2)
     convolve(const T* __restrict__ x, const T* __restrict__ filters, const T* __restrict__ bias,
              T* __restrict__ y, float* __restrict__ parts, int part_count, int images, int groups,
@@ -200,6 +206,8 @@ extern "C" __global__ void __launch_bounds__(128, 2)
 
 // parts[part, group, filter, term] = sum over the part's pixels p of g[p, filter] * x[window p,
 // term]. A block computes BLOCK_M filters by BLOCK_N terms of a group.
+//
+// expect: LDSM if T == half
 extern "C" __global__ void __launch_bounds__(128, 2)
     correlate(const T* __restrict__ x, const T* __restrict__ g, float* __restrict__ parts,
               int part_count, int images, int groups, int per_group, int each,  //

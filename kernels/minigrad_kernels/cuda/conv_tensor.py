@@ -27,7 +27,7 @@ class _OnTensorCores(Method):
     tensor_cores = True
 
     def tiles(self, itemsize: int) -> tuple[Tile, ...]:
-        sizes = ((128, 128), (128, 64), (64, 64), (32, 32))
+        sizes = ((128, 128), (128, 64), (32, 32))
         return tuple(Tile(rows, columns, _THREADS) for rows, columns in sizes)
 
     def terms(self, itemsize: int) -> int:

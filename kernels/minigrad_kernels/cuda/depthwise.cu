@@ -39,8 +39,12 @@ constexpr int PIXELS = 4;
 // Window i lies on pixels (up * i + shift + pace * tap) / DOWN, where that is whole: DOWN is 1, but
 // in the gradient of the input the stride, and `up` is 1. (As a constant, for division by a number
 // that is not known takes longer than all the rest.) A thread computes WIDTH channels of PIXELS
-// neighbouring windows, in a loop. Taps outside of the image are zeros, but where
-// `only_inside` they are left out.
+// neighbouring windows, in a loop. Taps outside of the image are zeros, but where `only_inside` they
+// are left out.
+//
+// expect: LDG.128 STG.128 if T == float and WIDTH == 4
+// expect: LDG.64 STG.64 if T == half and WIDTH == 4
+// expect: registers <= 64
 extern "C" __global__ void __launch_bounds__(256)
     convolve(const T* __restrict__ x, const T* __restrict__ w, const T* __restrict__ bias,
              T* __restrict__ y, unsigned tasks, int channels, int only_inside,  //
@@ -105,6 +109,9 @@ constexpr int LINES = 8;   // of such threads in a block, which share the pixels
 // blockIdx.x is the part, .y a block of LANES * WIDTH channels, .z one of TAPS taps. A thread goes
 // through every LINES-th pixel of its part, so that a warp reads neighbouring channels; g is read
 // once for TAPS taps, and the pixels under them lie in a cache. The lines' sums are added in order.
+//
+// expect: LDG.128 if T == float and WIDTH == 4
+// expect: registers <= 80
 extern "C" __global__ void __launch_bounds__(256)
     correlate(const T* __restrict__ x, const T* __restrict__ g, TOTAL* __restrict__ parts,
               int images, int channels,  //
