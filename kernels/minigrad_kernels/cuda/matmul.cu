@@ -63,6 +63,7 @@ struct Carrier {
   int64 leading;  // numbers from one line of packs in memory to the next
   int rows;       // how many of the rows, from that of the first pack, there are
   int terms;      // how many terms of the sum, from those of the first pack, are left
+  int place;      // where the first pack goes in the tile
   Pack<T, WIDTH> packs[PACKS];
 
   // Where the thread's first pack lies in the tile: neighbours carry neighbours in memory. Its next
@@ -76,7 +77,8 @@ struct Carrier {
       : from(operand + line() * leading + side()),
         leading(leading),
         rows(rows - (ALONG ? line() : side())),
-        terms(terms - (ALONG ? side() : line())) {}
+        terms(terms - (ALONG ? side() : line())),
+        place(ALONG ? side() * (SIZE + CHUNK) + line() : line() * (SIZE + CHUNK) + side()) {}
 
   // Load a tile, and go on to the next. Beyond the rows and terms that there are lie zeros. (WIDTH
   // divides how many numbers there are side by side: a pack lies within them or beyond.)
@@ -91,13 +93,15 @@ struct Carrier {
   }
 
   __device__ __forceinline__ void store(SharedTile<SIZE>& tile) const {
+    constexpr int ROW = SIZE + CHUNK;  // numbers from one row of the tile to the next
+    T* to = &tile.row[0][0] + place;
 #pragma unroll
     for (int i = 0; i < PACKS; i++) {
       if (ALONG) {
 #pragma unroll
-        for (int j = 0; j < WIDTH; j++) tile.row[side() + j][line() + i * STEP] = packs[i].at[j];
+        for (int j = 0; j < WIDTH; j++) to[j * ROW + i * STEP] = packs[i].at[j];
       } else {
-        store_pack<WIDTH>(&tile.row[line() + i * STEP][side()], packs[i]);
+        store_pack<WIDTH>(to + i * STEP * ROW, packs[i]);
       }
     }
   }
@@ -144,19 +148,19 @@ __device__ __forceinline__ void multiply(const SharedTile<TILE::ROWS>& a,
 
 // Store the sums of a thread, a chunk of a row at a time.
 __device__ __forceinline__ void store(const T (&sums)[ROWS][COLUMNS], const Results<T>& results,
-                                      int64 place, const Work& work, const Shape& shape) {
+                                      int top, int left) {
 #pragma unroll
-  for (int i = 0; i < ROWS; i++) {
-    int row = work.row + row_of_thread() + i / CHUNK * 4 * CHUNK + i % CHUNK;
-    if (row >= shape.rows) continue;
+  for (int j = 0; j < COLUMNS; j += CHUNK) {
+    int column = left + column_of_thread() + j * 8;
+    T added[CHUNK];
+    results.load_bias(column, added);
 #pragma unroll
-    for (int j = 0; j < COLUMNS; j += CHUNK) {
-      int column = work.column + column_of_thread() + j * 8;
+    for (int i = 0; i < ROWS; i++) {
       T chunk[CHUNK];
 #pragma unroll
       for (int n = 0; n < CHUNK; n++) chunk[n] = sums[i][j + n];
-      results.store(place + static_cast<int64>(row) * shape.columns + column, column,
-                    shape.columns, chunk);
+      int row = top + row_of_thread() + i / CHUNK * 4 * CHUNK + i % CHUNK;
+      results.store(row, column, chunk, added);
     }
   }
 }
@@ -164,17 +168,17 @@ __device__ __forceinline__ void store(const T (&sums)[ROWS][COLUMNS], const Resu
 // C = A B, plus a bias for each column, negative numbers to 0 if `relu`: a block computes a tile
 // of a product, or a part of its sums. `leading` is the distance in memory between rows of A that
 // run along the sum, columns of A that run across it, and the same of B's columns and rows;
-// `outer` and `inner` are those between the matrices of a batch, 0 for one that serves all.
+// `outer` and `inner` are those between the matrices of a batch, 0 for one that serves all. `wide`
+// says that C can be stored 16 bytes at a time; the others are in Shape.
 extern "C" __global__ void __launch_bounds__(TILE::THREADS, TILE::BLOCKS)
     product(const T* __restrict__ a, int64 a_leading, int64 a_outer, int64 a_inner,
             const T* __restrict__ b, int64 b_leading, int64 b_outer, int64 b_inner,
-            const T* __restrict__ bias, bool relu, T* __restrict__ c, T* __restrict__ parts,
-            bool wide, int rows, int columns, int depth, int64 batches, int inner, int splits,
-            int part) {
+            const T* __restrict__ bias, bool relu, T* __restrict__ c, bool wide, int rows,
+            int columns, int depth, int64 batches, int inner, int part) {
   __shared__ __align__(16) SharedTile<TILE::ROWS> a_tiles[2];
   __shared__ __align__(16) SharedTile<TILE::COLUMNS> b_tiles[2];
   __shared__ Work kept;  // until the end; meanwhile all registers have better uses
-  Shape shape = {rows, columns, depth, inner, splits, part};
+  Shape shape = {rows, columns, depth, batches, inner, part};
   Work work = work_of_block<TILE>(shape);
   if (threadIdx.x == 0) kept = work;
   a += work.outer * a_outer + work.inner * a_inner +
@@ -196,6 +200,5 @@ extern "C" __global__ void __launch_bounds__(TILE::THREADS, TILE::BLOCKS)
     multiply(a_tiles[place], b_tiles[place], sums);
   }
   __syncthreads();
-  Results<T> results = {c, bias, relu, parts, wide};
-  store(sums, results, results.place(kept, shape, batches), kept, shape);
+  store(sums, results_of(kept, shape, c, bias, relu, wide), kept.row, kept.column);
 }

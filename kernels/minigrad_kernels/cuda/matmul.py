@@ -61,7 +61,7 @@ PART = 64
 
 @functools.lru_cache(maxsize=1024)
 def plan(tiles: tuple[Tile, ...], rows: int, columns: int, depth: int, batches: int) -> Plan:
-    """The largest tile that gives every multiprocessor one, splitting sums if need be.
+    """The largest tile of which most multiprocessors get one, splitting sums if need be.
 
     A tile of which most would lie beyond the result is too large; the last one is taken where
     nothing else will do.
@@ -70,7 +70,7 @@ def plan(tiles: tuple[Tile, ...], rows: int, columns: int, depth: int, batches: 
     for tile in tiles:
         blocks = ceil_divide(rows, tile.rows) * ceil_divide(columns, tile.columns) * batches
         waste = blocks * tile.rows * tile.columns > 2 * rows * columns * batches
-        if tile is tiles[-1] or (not waste and blocks * most >= MULTIPROCESSORS):
+        if tile is tiles[-1] or (not waste and 4 * blocks * most >= 3 * MULTIPROCESSORS):
             splits = min(most, max(1, 2 * MULTIPROCESSORS // blocks))
             part = max(PART, ceil_divide(ceil_divide(depth, splits), PART) * PART)
             return Plan(tile, max(1, ceil_divide(depth, part)), part)
@@ -156,10 +156,9 @@ def plain_product(
         relu: whether negative numbers become 0.
         chosen: tiles and splits, if they are not to be chosen by the sizes.
     """
-    wide = WIDE // c.itemsize
     tiles = DOUBLE if c.dtype == np.float64 else SINGLE
     chosen = chosen or plan(tiles, *sizes, operands.outer * operands.inner)
-    name = C_NAMES[c.dtype]
+    name, wide = C_NAMES[c.dtype], WIDE // c.itemsize
     run = kernel(
         "matmul.cu",
         "product",
@@ -169,7 +168,12 @@ def plain_product(
         A_ALONG=int(operands.a.along),
         B_ALONG=int(operands.b.along),
     )
-    launch(run, chosen, operands, sizes, c, bias, relu, name, wide)
+    if chosen.splits == 1:
+        launch(run, chosen, operands, sizes, c, bias, relu, wide)
+    else:
+        parts = empty(c, (chosen.splits, c.size))
+        launch(run, chosen, operands, sizes, parts, None, False, wide)
+        add_parts(parts, c, bias, relu, sizes[1])
 
 
 def launch(
@@ -180,32 +184,31 @@ def launch(
     c: Array,
     bias: Array | None,
     relu: bool,
-    total: str,
     wide: int,
     shared: int = 0,
 ) -> None:
-    """Launch a kernel that takes what all products take, and add up what it split.
+    """Launch a kernel with what all products take, for c, or for parts of the sums in its place.
 
-    `total` is the type of sums in C++, `wide` how many of c's columns are stored at once, where
-    they can be.
+    `wide` is how many of c's columns are stored at once, where they can be.
     """
     rows, columns, depth = sizes
     tile, splits, part = chosen
     batches = operands.outer * operands.inner
     blocks = ceil_divide(rows, tile.rows) * ceil_divide(columns, tile.columns) * batches * splits
-    parts = None
-    if splits > 1:
-        parts = empty(c, (splits * c.size,), np.float64 if total == "double" else np.float32)
     run(
-        blocks, tile.threads, *_passed(operands.a), *_passed(operands.b), bias, relu, c, parts,
-        aligned(wide, columns, c), rows, columns, depth, batches,
-        operands.inner, splits, part, shared=shared,
+        blocks, tile.threads, *_passed(operands.a), *_passed(operands.b), bias, relu, c,
+        aligned(wide, columns, c), rows, columns, depth, batches, operands.inner, part,
+        shared=shared,
     )  # fmt: skip
-    if parts is not None:
-        add = kernel("matmul_passes.cu", "add_parts", T=C_NAMES[c.dtype], SUM=total)
-        count = min(BLOCKS, ceil_divide(c.size, BLOCK))
-        add(count, BLOCK, parts, splits, c.size, bias, columns, relu, c)
 
 
 def _passed(x: Operand) -> tuple[Array, int, int, int]:
     return x.memory, x.leading, x.outer, x.inner
+
+
+def add_parts(parts: Array, c: Array, bias: Array | None, relu: bool, columns: int) -> None:
+    """c = the sum of the rows of `parts`, plus the bias of each column, and so on."""
+    total = C_NAMES[parts.dtype]
+    add = kernel("matmul_passes.cu", "add_parts", T=C_NAMES[c.dtype], SUM=total)
+    blocks = min(BLOCKS, ceil_divide(c.size, BLOCK))
+    add(blocks, BLOCK, parts, parts.shape[0], c.size, bias, columns, relu, c)

@@ -16,7 +16,7 @@ extern "C" __global__ void __launch_bounds__(256)
 #pragma unroll 4
     for (int split = 0; split < splits; split++) sum += parts[split * count + i];
     if (bias) sum += SUM(bias[i % columns]);
-    c[i] = relu && sum <= 0 ? T(0) : T(sum);
+    c[i] = T(relu && sum < 0 ? SUM(0) : sum);  // NaN stays NaN
   }
 }
 

@@ -203,38 +203,35 @@ struct Fragments {
 
 // Store a warp's sums: a lane has two neighbours of a row of each product, and two 8 rows below.
 __device__ __forceinline__ void store(const float (&sums)[DOWN][2 * ACROSS][4],
-                                      const Results<RESULT>& results, int64 place,
-                                      const Work& work, const Shape& shape) {
+                                      const Results<RESULT>& results, int top, int left) {
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  int top = work.row + warp / TILE::WARPS_ACROSS * TILE::WARP_ROWS + lane / 4;
-  int left = work.column + warp % TILE::WARPS_ACROSS * TILE::WARP_COLUMNS + lane % 4 * 2;
+  top += warp / TILE::WARPS_ACROSS * TILE::WARP_ROWS + lane / 4;
+  left += warp % TILE::WARPS_ACROSS * TILE::WARP_COLUMNS + lane % 4 * 2;
 #pragma unroll
-  for (int i = 0; i < 2 * DOWN; i++) {
-    int row = top + 8 * i;
-    if (row >= shape.rows) continue;
+  for (int j = 0; j < 2 * ACROSS; j++) {
+    float added[2];
+    results.load_bias(left + 8 * j, added);
 #pragma unroll
-    for (int j = 0; j < 2 * ACROSS; j++) {
-      const float(&sum)[4] = sums[i / 2][j];
-      float two[2] = {sum[i % 2 * 2], sum[i % 2 * 2 + 1]};
-      int column = left + 8 * j;
-      results.store(place + static_cast<int64>(row) * shape.columns + column, column,
-                    shape.columns, two);
+    for (int i = 0; i < 2 * DOWN; i++) {
+      float two[2] = {sums[i / 2][j][i % 2 * 2], sums[i / 2][j][i % 2 * 2 + 1]};
+      results.store(top + 8 * i, left + 8 * j, two, added);
     }
   }
 }
 
-// C = A B and so on: the parameters are those of `product` in matmul.cu. A block computes a tile
-// of a product, or a part of its sums; each of its warps a part of the tile. It needs
+// C = A B and so on: the parameters are those of `product` in matmul.cu, but `wide` is for pairs of
+// C. A block computes a tile of a product, or a part of its sums; each of its warps a part of it. It
+// needs
 // STAGES * STAGE * sizeof(T) bytes of dynamic shared memory.
 extern "C" __global__ void __launch_bounds__(TILE::THREADS, TILE::BLOCKS)
     tensor_product(const T* __restrict__ a, int64 a_leading, int64 a_outer, int64 a_inner,
                    const T* __restrict__ b, int64 b_leading, int64 b_outer, int64 b_inner,
                    const RESULT* __restrict__ bias, bool relu, RESULT* __restrict__ c,
-                   float* __restrict__ parts, bool wide, int rows, int columns, int depth,
-                   int64 batches, int inner, int splits, int part) {
+                   bool wide, int rows, int columns, int depth, int64 batches, int inner,
+                   int part) {
   DYNAMIC_SHARED(T, stages);
   __shared__ Work kept;  // until the end; meanwhile all registers have better uses
-  Shape shape = {rows, columns, depth, inner, splits, part};
+  Shape shape = {rows, columns, depth, batches, inner, part};
   Work work = work_of_block<TILE>(shape);
   if (threadIdx.x == 0) kept = work;
   a += work.outer * a_outer + work.inner * a_inner +
@@ -280,6 +277,5 @@ extern "C" __global__ void __launch_bounds__(TILE::THREADS, TILE::BLOCKS)
   }
   cp_async_wait<0>();
   __syncthreads();
-  Results<RESULT> results = {c, bias, relu, parts, wide};
-  store(sums, results, results.place(kept, shape, batches), kept, shape);
+  store(sums, results_of(kept, shape, c, bias, relu, wide), kept.row, kept.column);
 }

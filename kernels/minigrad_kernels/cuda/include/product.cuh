@@ -3,8 +3,8 @@
 //
 // A product is C = A B, with A of rows x depth and B of depth x columns numbers. A grid computes a
 // batch of them in tiles, a tile to a block. Where there are fewer tiles than a GPU has
-// multiprocessors, the sums are split, too: each of several blocks adds up a part of the depth, and
-// another kernel (matmul_passes.cu) adds the parts in a fixed order.
+// multiprocessors, the sums are split, too: each of several blocks adds up a part of the depth. The
+// results are then as many matrices, which another kernel (matmul_passes.cu) adds in their order.
 #pragma once
 
 #include "minigrad.cuh"
@@ -12,18 +12,17 @@
 // The shape of a batch of products, the same for all blocks.
 struct Shape {
   int rows, columns, depth;
-  int inner;   // matrices in the inner one of the two dimensions of the batch
-  int splits;  // parts that each sum is split into
-  int part;    // terms of the sum in a part, a multiple of what a tile takes at once
+  int64 batches;  // products
+  int inner;      // of them, in the inner one of the two dimensions of the batch
+  int part;       // terms of a sum that a block adds up, a multiple of a tile's depth
 };
 
 // The part of the work that a block does.
 struct Work {
-  int64 batch;        // which product
-  int outer, inner;   // the same, in two dimensions
-  int split;          // which part of the sums
-  int row, column;    // where its tile of C begins
-  int first, last;    // its terms of the sums: from first, up to last
+  int64 result;      // which matrix of the results: of each part of the sums, one for each product
+  int outer, inner;  // which product, in two dimensions
+  int row, column;   // where its tile of C begins
+  int first, last;   // its terms of the sums: from first, up to last
 };
 
 // The blocks of a GPU run in about the order of their numbers, some hundred at once. Tiles are
@@ -44,71 +43,66 @@ __device__ __forceinline__ Work work_of_block(const Shape& shape) {
   int top = static_cast<int>(group) * GROUP;
   int height = down - top < GROUP ? down - top : GROUP;
   Work work;
-  work.split = static_cast<int>(place % shape.splits);
-  work.batch = place / shape.splits;
-  work.outer = static_cast<int>(work.batch / shape.inner);
-  work.inner = static_cast<int>(work.batch % shape.inner);
+  work.result = place;
+  int64 product = place % shape.batches;
+  work.outer = static_cast<int>(product / shape.inner);
+  work.inner = static_cast<int>(product % shape.inner);
   work.row = (top + within % height) * Tile::ROWS;
   work.column = within / height * Tile::COLUMNS;
-  work.first = work.split * shape.part;
+  work.first = static_cast<int>(place / shape.batches) * shape.part;
   work.last = shape.depth - work.first < shape.part ? shape.depth : work.first + shape.part;
   return work;
 }
 
-// Where results go: numbers of the result, or parts of sums. Both are row after row, without gaps.
+// What becomes of the sums: matrices of results, row after row, one behind the other.
 template <class Number>
 struct Results {
-  Number* c;
-  const Number* bias;      // one for each column, or null
-  bool relu;               // whether negative numbers become 0
-  sum_of<Number>* parts;   // where sums are split: [split][batch][row][column]; else null
-  bool wide;               // whether several columns can be stored at once: they are aligned
+  using Sum = sum_of<Number>;
+  Number* c;           // the matrix that the tile belongs to
+  const Number* bias;  // one for each column, or null
+  Sum least;           // what is less becomes this: 0 for a ReLU, or minus infinity
+  bool wide;           // whether several columns can be stored at once: they are aligned
+  int rows, columns;   // of the matrix
 
-  // Numbers of `parts` from one split to the next, and where the tile's product begins in either.
-  __device__ __forceinline__ int64 place(const Work& work, const Shape& shape, int64 batches) const {
-    int64 product = parts ? work.split * batches + work.batch : work.batch;
-    return product * shape.rows * shape.columns;
-  }
-
-  __device__ __forceinline__ Number finished(sum_of<Number> sum, int column) const {
-    if (bias) sum += sum_of<Number>(bias[column]);
-    return relu && sum <= 0 ? Number(0) : Number(sum);  // NaN stays NaN
-  }
-
-  // Store COUNT neighbours of a row, from `column`; `at` is where they belong. COUNT divides the
-  // number of columns, if `wide`: then all of them are within the row.
+  // What is added to sums of COUNT columns: their biases, or zeros.
   template <int COUNT>
-  __device__ __forceinline__ void store(int64 at, int column, int columns,
-                                        const sum_of<Number> (&sums)[COUNT]) const {
-    if (column >= columns) return;
+  __device__ __forceinline__ void load_bias(int column, Sum (&added)[COUNT]) const {
+#pragma unroll
+    for (int j = 0; j < COUNT; j++) {
+      added[j] = bias && column + j < columns ? Sum(bias[column + j]) : Sum(0);
+    }
+  }
+
+  // Store the sums of COUNT neighbours of a row, from `column`. If `wide`, COUNT divides the number
+  // of columns, so all of them are within the row.
+  template <int COUNT>
+  __device__ __forceinline__ void store(int row, int column, const Sum (&sums)[COUNT],
+                                        const Sum (&added)[COUNT]) const {
+    if (row >= rows || column >= columns) return;
+    Number* to = c + row * static_cast<int64>(columns) + column;
+    Pack<Number, COUNT> pack;
+#pragma unroll
+    for (int j = 0; j < COUNT; j++) {
+      Sum sum = sums[j] + added[j];
+      pack.at[j] = Number(sum < least ? least : sum);  // NaN stays NaN
+    }
     if (wide) {
-      store_wide<COUNT>(at, column, sums);
+      store_pack<COUNT>(to, pack);
       return;
     }
 #pragma unroll
     for (int j = 0; j < COUNT; j++) {
-      if (column + j >= columns) return;
-      if (parts) {
-        parts[at + j] = sums[j];
-      } else {
-        c[at + j] = finished(sums[j], column + j);
-      }
-    }
-  }
-
-  template <int COUNT>
-  __device__ __forceinline__ void store_wide(int64 at, int column,
-                                             const sum_of<Number> (&sums)[COUNT]) const {
-    if (parts) {
-      Pack<sum_of<Number>, COUNT> pack;
-#pragma unroll
-      for (int j = 0; j < COUNT; j++) pack.at[j] = sums[j];
-      store_pack<COUNT>(parts + at, pack);
-    } else {
-      Pack<Number, COUNT> pack;
-#pragma unroll
-      for (int j = 0; j < COUNT; j++) pack.at[j] = finished(sums[j], column + j);
-      store_pack<COUNT>(c + at, pack);
+      if (column + j < columns) to[j] = pack.at[j];
     }
   }
 };
+
+template <class Number>
+__device__ __forceinline__ Results<Number> results_of(const Work& work, const Shape& shape,
+                                                      Number* c, const Number* bias, bool relu,
+                                                      bool wide) {
+  using Sum = sum_of<Number>;
+  c += work.result * shape.rows * shape.columns;
+  Sum least = relu ? Sum(0) : -infinity<Sum>();
+  return {c, bias, least, wide, shape.rows, shape.columns};
+}
