@@ -236,7 +236,7 @@ def test_sums_of_several_blocks(rung: str) -> None:
 
 
 @pytest.mark.parametrize("keepdims", [False, True])
-def test_sums_of_nothing_that_lies_column_by_column(keepdims):
+def test_sums_of_nothing_that_lies_column_by_column(keepdims: bool) -> None:
     x = np.empty((3, 0), "f4").T
     with use("cuda-on-cpu"):
         y = sums(x, axes=(1,), keepdims=keepdims)

@@ -2,10 +2,11 @@
 // columns: layer_norm_sums.cu, and all three in one pass: layer_norm_gradients.cu.)
 //
 // A row belongs to a team: lanes of a warp if it is short, a block if it is long. It is read once
-// for its sums, and once more, from a cache, to compute the result; so memory sees each number once.
+// for its sums, and once more, from a cache, to compute the result; so memory sees each number
+// once.
 //
-// Definitions: T, the type of the numbers; TOTAL, the type that they are summed in, that of mean and
-// variance; WIDTH, how many numbers a load has; TEAM, a class of team.cuh.
+// Definitions: T, the type of the numbers; TOTAL, the type that they are summed in, that of mean
+// and variance; WIDTH, how many numbers a load has; TEAM, a class of team.cuh.
 //
 // expect: LDG.128 STG.128 if WIDTH > 1
 // expect: registers <= 64

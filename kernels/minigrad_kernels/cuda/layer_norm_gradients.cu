@@ -5,8 +5,8 @@
 // that sums down columns stay in its registers until the last row. What the blocks have found is an
 // array (blocks, 2, length), whose columns are summed by reduce.cu: in a fixed order.
 //
-// Definitions: T, the type of the numbers; TOTAL, the type that they are summed in, that of mean and
-// variance; WIDTH, how many numbers a load has; PACKS, how many loads a thread has of a row.
+// Definitions: T, the type of the numbers; TOTAL, the type that they are summed in, that of mean
+// and variance; WIDTH, how many numbers a load has; PACKS, how many loads a thread has of a row.
 //
 // expect: LDG.128 STG.128 if WIDTH > 1
 // expect: registers <= 128

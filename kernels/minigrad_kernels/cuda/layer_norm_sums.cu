@@ -1,8 +1,8 @@
 // The gradients of layer norm's weight and bias: sums over all rows, column by column, as
 // include/channels.cuh goes through columns.
 //
-// Definitions: T, the type of the numbers; TOTAL, the type that they are summed in, that of mean and
-// variance; WIDTH, how many numbers a load has; LAYOUT, a class of channels.cuh.
+// Definitions: T, the type of the numbers; TOTAL, the type that they are summed in, that of mean
+// and variance; WIDTH, how many numbers a load has; LAYOUT, a class of channels.cuh.
 //
 // expect: LDG.128 if WIDTH > 1
 // expect: registers <= 96

@@ -14,7 +14,8 @@
 using Total = sum_of<T>;
 using Numbers = Pack<T, WIDTH>;
 constexpr unsigned STEP = TEAM::SIZE * WIDTH;
-// Loads under way at once; exponentials of double, side by side, need more registers than there are.
+// Loads under way at once; exponentials of double, side by side, need more registers than there
+// are.
 constexpr int LOADS = sizeof(Total) == 8 ? 1 : 4;
 
 // The largest number of a row, and the sum of exp(x - top): the same in all members of its team.
@@ -70,9 +71,9 @@ extern "C" __global__ void __launch_bounds__(TEAM::BLOCK)
   totals[row] = T(total);
 }
 
-// gx = (softmax(x) - onehot(target)) g scale, with softmax(x) = exp(x - top - total), and 0 where the
-// target is negative; for each row, which a team computes. `g` has a number for each row, or one
-// for all if g_step is 0. gx may be x.
+// gx = (softmax(x) - onehot(target)) g scale, with softmax(x) = exp(x - top - total), and 0 where
+// the target is negative; for each row, which a team computes. `g` has a number for each row, or
+// one for all if g_step is 0. gx may be x.
 //
 // expect: LDG.128 STG.128 if WIDTH > 1
 extern "C" __global__ void __launch_bounds__(TEAM::BLOCK)

@@ -2,8 +2,8 @@
 // cross-entropy.
 //
 // Each thread takes every so-and-so-many-th pack of WIDTH pairs, then the last few numbers, which
-// do not fill a pack, are for the first threads. Sums are in a fixed order: a number for each block,
-// and one more block that sums these.
+// do not fill a pack, are for the first threads. Sums are in a fixed order: a number for each
+// block, and one more block that sums these.
 //
 // Definitions: T, the type of the numbers; TOTAL, the type that they are computed and summed in;
 // WIDTH, how many numbers a load has.
@@ -122,9 +122,9 @@ __device__ __forceinline__ Total with_logits(Total x, Total t, Total w) {
   return w * (t * (positive - x + rest)) + (1 - t) * (positive + rest);
 }
 
-// y = with_logits(x, t, w). `w` has `columns` numbers, that of number i at i modulo columns, or it is
-// null, for 1; columns is a multiple of WIDTH, or 1. A thread has every so-and-so-many-th pack; it
-// knows the column of the next one without a division. y may be x or t, or w if that is as long.
+// y = with_logits(x, t, w). `w` has `columns` numbers, that of number i at i modulo columns, or it
+// is null, for 1; columns is a multiple of WIDTH, or 1. A thread has every so-and-so-many-th pack;
+// it knows the column of the next one without a division. y may be x or t, or w if that is as long.
 //
 // expect: LDG.128 STG.128 if WIDTH > 1
 extern "C" __global__ void __launch_bounds__(256)

@@ -6,8 +6,8 @@
 // twice. With few channels, several blocks share one: they leave what they found in small arrays,
 // (channels, parts), and a warp for each channel puts that together, in a fixed order.
 //
-// Definitions: T, the type of the numbers; TOTAL, the type that they are summed in, that of mean and
-// variance; WIDTH, how many numbers a load has; LAYOUT, a class of channels.cuh.
+// Definitions: T, the type of the numbers; TOTAL, the type that they are summed in, that of mean
+// and variance; WIDTH, how many numbers a load has; LAYOUT, a class of channels.cuh.
 //
 // expect: registers <= 80
 #include "channels.cuh"
@@ -189,8 +189,8 @@ extern "C" __global__ void __launch_bounds__(LAYOUT::BLOCK)
   }
 }
 
-// The sums of the channels from those of their parts, and the gradients of weight and bias, of which
-// either may be missing. A warp has a channel.
+// The sums of the channels from those of their parts, and the gradients of weight and bias, of
+// which either may be missing. A warp has a channel.
 extern "C" __global__ void __launch_bounds__(128)
     join_gradient_sums(const TOTAL* __restrict__ parts_of_g,
                        const TOTAL* __restrict__ parts_of_products, const TOTAL* __restrict__ var,

@@ -1,9 +1,9 @@
 // Sums over some axes of an array, seen as channels.cuh says.
 //
-// Each number is read once and added in a register; then the threads, warps and blocks that share an
-// output add theirs, in a fixed order: no atomics, whose order would change the last bits from run
-// to run. If an output is cut in parts, their sums are rows of a small array, which the same kernel
-// sums again.
+// Each number is read once and added in a register; then the threads, warps and blocks that share
+// an output add theirs, in a fixed order: no atomics, whose order would change the last bits from
+// run to run. If an output is cut in parts, their sums are rows of a small array, which the same
+// kernel sums again.
 //
 // Definitions: T, the type of the numbers; RESULT, that of the sums; WIDTH, how many numbers a load
 // has; LAYOUT, a class of channels.cuh.

@@ -1,9 +1,9 @@
 // A ladder: the sum of all numbers of an array, in six steps, each of which takes away what held up
 // the one before. reduce.cu is what one would use.
 //
-// An addition for each number: at best, the time is that of reading memory once. The rungs from 2 to
-// 5 leave a sum for each block, and are run again on these sums until one is left; rung 1 lets all
-// threads add to one place, and rung 6 ends in one run.
+// An addition for each number: at best, the time is that of reading memory once. The rungs from 2
+// to 5 leave a sum for each block, and are run again on these sums until one is left; rung 1 lets
+// all threads add to one place, and rung 6 ends in one run.
 //
 //   rung                what is new
 //   1 atomics           every thread adds its number to one place
@@ -37,9 +37,10 @@ extern "C" __global__ void __launch_bounds__(BLOCK)
   if (i < count) atomicAdd(y, x[i]);
 }
 
-// Rung 2. A block has 256 numbers and adds them as a tree: neighbours, then neighbours of these, and
-// so on; eight levels, in a fixed order. But the threads that add are spread over all warps: at the
-// first level every warp is busy with half of its lanes, at the fifth still every warp, with one.
+// Rung 2. A block has 256 numbers and adds them as a tree: neighbours, then neighbours of these,
+// and so on; eight levels, in a fixed order. But the threads that add are spread over all warps: at
+// the first level every warp is busy with half of its lanes, at the fifth still every warp, with
+// one.
 extern "C" __global__ void __launch_bounds__(BLOCK)
     interleaved_tree(const T* __restrict__ x, T* __restrict__ y, int64 count) {
   __shared__ T sums[BLOCK];
@@ -54,8 +55,9 @@ extern "C" __global__ void __launch_bounds__(BLOCK)
 
 // Rung 3. The tree the other way round: the first half of the threads add what the second half has.
 // Threads that add are neighbours, so from the first level on whole warps have nothing to do, and
-// the lanes of a warp read neighbouring banks of shared memory. (Neighbours could also add the pairs
-// of rung 2. Their numbers would lie 2, 4, 8, ... apart: in the same banks, one after the other.)
+// the lanes of a warp read neighbouring banks of shared memory. (Neighbours could also add the
+// pairs of rung 2. Their numbers would lie 2, 4, 8, ... apart: in the same banks, one after the
+// other.)
 extern "C" __global__ void __launch_bounds__(BLOCK)
     sequential_tree(const T* __restrict__ x, T* __restrict__ y, int64 count) {
   __shared__ T sums[BLOCK];
@@ -70,8 +72,8 @@ extern "C" __global__ void __launch_bounds__(BLOCK)
 
 // Rung 4. The tree was most of the work: eight levels and barriers for one load of a thread. Here
 // there are only as many blocks as fill the GPU; each thread sums every so-and-so-many-th number in
-// a register before there is a tree at all, and then the lanes of a warp exchange registers, without
-// barriers, and only the warps meet in shared memory (block_sum, in minigrad.cuh).
+// a register before there is a tree at all, and then the lanes of a warp exchange registers,
+// without barriers, and only the warps meet in shared memory (block_sum, in minigrad.cuh).
 extern "C" __global__ void __launch_bounds__(BLOCK)
     warp_shuffles(const T* __restrict__ x, T* __restrict__ y, int64 count) {
   T sum = 0;
@@ -117,9 +119,9 @@ extern "C" __global__ void __launch_bounds__(BLOCK)
   if (threadIdx.x == 0) y[blockIdx.x] = sum;
 }
 
-// Whether this is the last block of the grid to come here: `arrived`, zero before, counts them. What
-// the others wrote before they came can then be read: each made it known to all (__threadfence)
-// before it was counted. All threads of the block get the answer.
+// Whether this is the last block of the grid to come here: `arrived`, zero before, counts them.
+// What the others wrote before they came can then be read: each made it known to all
+// (__threadfence) before it was counted. All threads of the block get the answer.
 __device__ __forceinline__ bool last_to_arrive(unsigned* arrived) {
   __shared__ bool last;
   if (threadIdx.x == 0) {

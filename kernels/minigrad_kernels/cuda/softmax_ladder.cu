@@ -14,8 +14,8 @@
 //   6 online          1 and cache  the top and the sum in one pass, for rows of any length
 //   7 async copies    1            the next row is on its way while this one is computed
 //
-// Definitions: T, float or double; WIDTH, how many numbers a load of the rungs from 4 on has; PACKS,
-// how many loads of a row a thread of rung 5 has.
+// Definitions: T, float or double; WIDTH, how many numbers a load of the rungs from 4 on has;
+// PACKS, how many loads of a row a thread of rung 5 has.
 //
 // expect: registers <= 96
 #include "minigrad.cuh"
@@ -25,9 +25,9 @@
 using Numbers = Pack<T, WIDTH>;
 constexpr int BLOCK = 256;
 
-// Rung 1. A thread has a row. Neighbouring threads read numbers that lie a row apart, so each of the
-// 32 loads of a warp fetches 32 bytes from another place, of which it uses 4. The caches save some
-// of it, and a matrix of few rows has work for few threads.
+// Rung 1. A thread has a row. Neighbouring threads read numbers that lie a row apart, so each of
+// the 32 loads of a warp fetches 32 bytes from another place, of which it uses 4. The caches save
+// some of it, and a matrix of few rows has work for few threads.
 extern "C" __global__ void __launch_bounds__(BLOCK)
     thread_per_row(const T* x, T* y, int64 length, int64 rows) {
   int64 row = static_cast<int64>(blockIdx.x) * blockDim.x + threadIdx.x;
@@ -41,8 +41,8 @@ extern "C" __global__ void __launch_bounds__(BLOCK)
 }
 
 // Rung 2. A block has a row, and each thread every 256th number of it: what the 32 lanes of a warp
-// load lies side by side, in four pieces of 32 bytes that are used whole. Each thread leaves what it
-// found in shared memory, where thread 0 puts it together while 255 others wait.
+// load lies side by side, in four pieces of 32 bytes that are used whole. Each thread leaves what
+// it found in shared memory, where thread 0 puts it together while 255 others wait.
 extern "C" __global__ void __launch_bounds__(BLOCK)
     block_per_row(const T* x, T* y, int64 length, int64 rows) {
   __shared__ T found[BLOCK];
@@ -88,8 +88,8 @@ __device__ __forceinline__ T tree_reduce(T* found, T value) {
   return found[0];
 }
 
-// Rung 3. A block has a row and keeps it in shared memory, first as it is, then as exponentials: x is
-// read once, and each exponential computed once. Each thread comes back only to numbers that it
+// Rung 3. A block has a row and keeps it in shared memory, first as it is, then as exponentials: x
+// is read once, and each exponential computed once. Each thread comes back only to numbers that it
 // wrote itself, so these need no barrier.
 extern "C" __global__ void __launch_bounds__(BLOCK)
     shared_memory(const T* x, T* y, int64 length, int64 rows) {
@@ -205,8 +205,8 @@ __device__ __forceinline__ TopAndSum from_lane_xor(TopAndSum value, int bits) {
   return {from_lane_xor(value.top, bits), from_lane_xor(value.sum, bits)};
 }
 
-// Rung 6. A block has a row of any length, which it keeps nowhere: one pass for the top and the sum,
-// and when the row is read again, for the result, most of it still lies in a cache.
+// Rung 6. A block has a row of any length, which it keeps nowhere: one pass for the top and the
+// sum, and when the row is read again, for the result, most of it still lies in a cache.
 //
 // expect: LDG.128 STG.128 if WIDTH > 1
 extern "C" __global__ void __launch_bounds__(BLOCK)
@@ -242,9 +242,9 @@ __device__ __forceinline__ void start_row(T* to, const T* x, int64 length) {
   cp_async_commit();
 }
 
-// Rung 7. In the rungs before, a block's memory traffic rests while it sums, and only other blocks on
-// the same multiprocessor can fill the gap. Here a block takes every gridDim.x-th row, and while it
-// computes one, the next is copied to the other half of shared memory by the hardware, past the
+// Rung 7. In the rungs before, a block's memory traffic rests while it sums, and only other blocks
+// on the same multiprocessor can fill the gap. Here a block takes every gridDim.x-th row, and while
+// it computes one, the next is copied to the other half of shared memory by the hardware, past the
 // registers. A thread reads only what it copied itself: to wait for its own copies is enough.
 //
 // expect: LDGSTS from sm_80

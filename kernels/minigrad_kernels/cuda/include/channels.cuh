@@ -1,8 +1,8 @@
 // Ways through the memory of channels.
 //
 // An array is seen as (groups, rows, channels, inner), from the longest stride to the shortest. The
-// channels of all groups are what its kernels compute something of: `outputs` = groups * channels in
-// number, each of rows * inner numbers.
+// channels of all groups are what its kernels compute something of: `outputs` = groups * channels
+// in number, each of rows * inner numbers.
 //   An image is (1, N, C, H W); with its channels last it is (1, N H W, C, 1).
 //   A matrix whose columns are summed is (1, rows, columns, 1), one whose rows are (1, 1, rows,
 //   columns), a vector (1, 1, 1, length).
@@ -10,7 +10,7 @@
 // A class for each of two cases, with the same members, so that a kernel is written once for both:
 //   OWN          of how many outputs a thread has numbers, the same ones wherever it goes; number j
 //                of a pack belongs to output(own(j));
-//   visit(f)     calls f(at) with an array of offsets in memory, of the packs that are this thread's:
+//   visit(f)     calls f(at) with an array of offsets in memory, of the packs that this thread has:
 //                four at a time as long as there are four, so that as many loads are under way
 //                before the first is used. f is an object of a class that has a template for any
 //                length of the array (a lambda that is one, NVRTC refuses);

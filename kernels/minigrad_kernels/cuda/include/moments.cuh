@@ -2,8 +2,9 @@
 //
 // A sum of squares less the square of the sum cancels where the mean is large. Here deviations are
 // from a mean throughout: a few numbers at a time, whose own mean is subtracted in registers, are
-// merged with what came before (Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm
-// for computing sample variances", 1979). So memory is read once, where two passes would read twice.
+// merged with what came before (Chan, Golub and LeVeque, "Updating formulae and a pairwise
+// algorithm for computing sample variances", 1979). So memory is read once, where two passes would
+// read twice.
 #pragma once
 #include "team.cuh"
 

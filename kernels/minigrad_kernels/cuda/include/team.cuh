@@ -6,8 +6,8 @@
 #pragma once
 #include "minigrad.cuh"
 
-// A part of a warp: 1, 2, 4, ... or all 32 of its lanes. A block has several such teams. Whole warps
-// must come to the sums, so a team that has nothing to do comes along with nothing.
+// A part of a warp: 1, 2, 4, ... or all 32 of its lanes. A block has several such teams. Whole
+// warps must come to the sums, so a team that has nothing to do comes along with nothing.
 template <int LANES>
 struct Lanes {
   static constexpr int BLOCK = 128;
