@@ -7,9 +7,9 @@
 // over terms (r, s, c). A row's term is a number of the image, so the matrix of the windows need
 // not be written. Channels lie last in memory; with several groups, each has a product of its own.
 //
-// What a rung gains is counted in bytes for a multiply-add. A multiprocessor does 128 multiply-adds
-// of floats in a cycle, its shared memory gives it 128 bytes in that time, and its part of the
-// memory of the whole GPU about 15.
+// What a rung gains is counted in bytes for a multiply-add. A multiprocessor of an H100 does 128
+// multiply-adds of floats in a cycle, four warps' worth. In that time its shared memory serves one
+// load of one warp, of up to 128 bytes, and its share of the GPU's memory is about 15 bytes.
 //
 // Definition: WIDTH, how many neighbouring channels the last two rungs load at once, 1 or 4. Where
 // these rungs end, conv.cu and conv_tensor.cu go on.
@@ -75,7 +75,8 @@ extern "C" __global__ void __launch_bounds__(256)
 // are packed, filters[term][o], so that their numbers lie side by side.
 //
 // Now the number of x is the same for the whole warp, and the 32 weights are one piece of memory of
-// 128 bytes: 4 bytes for a multiply-add, and as many cycles to wait for them.
+// 128 bytes: 4 bytes for a multiply-add. Caches have most of them, but there are two loads to wait
+// for at each step.
 extern "C" __global__ void __launch_bounds__(256)
     coalesced(const T* __restrict__ x, const T* __restrict__ filters, const T* __restrict__ bias,
               T* __restrict__ y, int packed_terms, int packed_columns,  //
@@ -106,9 +107,9 @@ extern "C" __global__ void __launch_bounds__(256)
 // Rung 3, tiles in shared memory: a block computes 16 windows by 16 filters, and its threads load 16
 // terms of both together, each thread a number of either.
 //
-// A number that comes from memory is now used 16 times: half a byte for a multiply-add. But each
-// multiply-add takes two numbers from shared memory: 4 bytes there, as a warp's 32 threads want only
-// 2 of x, and 16 of the filters. Shared memory is what there is too little of.
+// A number that comes from memory is now used 16 times: half a byte for a multiply-add. But a warp
+// has two loads from shared memory for its 32 multiply-adds, so two cycles in which the
+// multiprocessor could do 256: it is idle seven eighths of the time.
 constexpr int SMALL = 16;
 
 extern "C" __global__ void __launch_bounds__(SMALL* SMALL)
@@ -148,9 +149,10 @@ extern "C" __global__ void __launch_bounds__(SMALL* SMALL)
 
 // Rung 4, tiles in registers: a block computes 64 windows by 64 filters, a thread 4 by 4 of them.
 //
-// It takes 4 + 4 numbers from shared memory for 16 multiply-adds, four at a time: half as many as
-// in the rung before for each, and with 16 sums that do not wait for each other. From memory there
-// comes an eighth of a byte for a multiply-add, in loads of 16 bytes where channels allow.
+// It takes 4 + 4 numbers from shared memory for 16 multiply-adds, in two loads of 16 bytes. A warp's
+// take about three cycles, for 512 multiply-adds: shared memory keeps up. And the 16 sums of a thread
+// do not wait for each other. From memory there comes an eighth of a byte for a multiply-add, in
+// loads of 16 bytes where channels allow.
 constexpr int LARGE = 64;
 constexpr int TERMS = 16;
 constexpr int MINE = 4;  // windows, and filters, of a thread; and terms that it loads
@@ -167,7 +169,7 @@ extern "C" __global__ void __launch_bounds__(256)
                    int tap_columns) {
   Convolution c = CONVOLUTION;
   // Windows lie in columns of a, so that a thread finds its four side by side. A row has four more
-  // numbers than there are windows: else the 16 terms of one would all be written to one bank.
+  // numbers than there are windows: else more of what a warp writes at once would meet in banks.
   __shared__ __align__(16) T a[TERMS][LARGE + MINE], b[TERMS][LARGE];
   TileOfBlock tile(c.windows(), each, groups, packed_terms / TERMS, 1, LARGE, LARGE);
   filters += static_cast<int64>(tile.group) * packed_terms * packed_columns + tile.column;
