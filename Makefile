@@ -21,6 +21,7 @@ help:
 	@echo "make lint    style and types"
 	@echo "make lint-cuda   the machine code of the CUDA kernels; needs no GPU"
 	@echo "make bench   measure against PyTorch, JAX, HIPS autograd and MyGrad, write benchmarks/results/"
+	@echo "make gpu     the same for CUDA kernels, on a machine with a GPU: tests, then measures"
 	@echo "make wheel   build the wheel and try it in a clean environment"
 	@echo "make clean   remove what the others made, .venv included"
 
@@ -70,6 +71,16 @@ lint-cuda: $(VENV)/cuda-lint-installed
 .PHONY: bench
 bench: $(VENV)/peers-installed
 	$(BIN)/python -m benchmarks report --no-readme
+
+# Nothing is installed: it runs with the Python that is there, which has CuPy, NumPy, Numba, pytest
+# and hypothesis, and perhaps PyTorch.
+.PHONY: gpu
+gpu:
+	PYTHONPATH=.:kernels $(PYTHON) -m benchmarks.gpu
+
+.PHONY: gpu-bench
+gpu-bench:
+	PYTHONPATH=.:kernels $(PYTHON) -m benchmarks.gpu --bench
 
 .PHONY: wheel
 wheel: $(VENV)/all-installed

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -32,6 +33,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--json", type=Path, help="also write the results to this file")
     p.add_argument("--quick", action="store_true", help="few rounds, small cases: a rough look")
     p.add_argument("--only", default="", metavar="WORDS", help="cases whose names contain this")
+    p.add_argument("--emulated", action="store_true",
+                   help="suite gpu: on the emulator, to try it where there is no GPU")  # fmt: skip
+    p.add_argument("--limit", type=_positive, metavar="SECONDS", help="begin no case later")
     p.add_argument("--threads", type=_positive, help="threads and processors to use")
     return p
 
@@ -70,7 +74,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     for peer in peers:
         if options.threads:
             peer.set_threads(options.threads)
-    return run.run(options.suites, peers, options.quick, options.only, options.json)
+    if options.emulated:
+        from .device import Emulator
+        from .suites import gpu
+
+        gpu.chosen = Emulator()
+    limit = options.limit or math.inf
+    return run.run(options.suites, peers, options.quick, options.only, options.json, limit)
 
 
 if __name__ == "__main__":

@@ -57,6 +57,29 @@ def roofline(rows: Sequence[Result], ceilings: dict[str, Any]) -> Figure:
     return figure
 
 
+def sizes(rows: Sequence[Result]) -> Figure:
+    """Time over size for each kernel, a line for each implementation, both axes logarithmic."""
+    kernels = list(dict.fromkeys(r["case"].partition(",")[0] for r in rows))
+    figure = Figure(figsize=(7.6, 2.9 * -(-len(kernels) // 2)), layout="constrained")
+    axes = figure.subplots(-(-len(kernels) // 2), 2, squeeze=False).ravel()
+    for kernel, place in zip(kernels, axes, strict=False):
+        mine = [r for r in rows if r["case"].partition(",")[0] == kernel]
+        for label in dict.fromkeys(r["contender"] for r in mine):
+            line = [r for r in mine if r["contender"] == label]
+            x = [r["figures"]["bytes"] for r in line]
+            drawn = place.loglog(x, [r["ours"] for r in line], linewidth=1.2, label=label)
+            if "with transfer" in line[0]["figures"]:
+                carried = [r["figures"]["with transfer"] for r in line]
+                place.loglog(x, carried, ":", color=drawn[0].get_color(), linewidth=1)
+        place.set_title(kernel, fontsize=9)
+        place.set_xlabel("bytes")
+        place.set_ylabel("seconds; dotted: with transfers")
+        place.legend(fontsize=6)
+    for place in axes[len(kernels) :]:
+        place.set_visible(False)
+    return figure
+
+
 def bars(rows: Sequence[Result]) -> Figure:
     """How much of the roofline each implementation reaches, kernel by kernel."""
     cases = list(dict.fromkeys(r["case"] for r in rows))

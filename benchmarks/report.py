@@ -30,7 +30,8 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--from", nargs="+", type=Path, default=[], dest="files", metavar="FILE",
                    help="take these results instead of measuring")  # fmt: skip
-    p.add_argument("--suites", nargs="+", choices=suites.NAMES, default=list(suites.NAMES),
+    p.add_argument("--suites", nargs="+", choices=suites.NAMES,
+                   default=list(suites.REPORTED),
                    metavar="SUITE", help=f"some of: {', '.join(suites.NAMES)}")  # fmt: skip
     p.add_argument("--quick", action="store_true", help="a rough look: small cases, few rounds")
     p.add_argument("--output", type=Path, help="the folder to write into (benchmarks/results; "
@@ -130,5 +131,9 @@ def merged(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def machine_name(machine: dict[str, Any]) -> str:
     """A name for files: the processor and its cores."""
-    words = f"{machine['processor']} {machine['cores']} cores".lower()
-    return re.sub(r"[^a-z0-9]+", "-", words).strip("-")
+    return file_name(f"{machine['processor']} {machine['cores']} cores")
+
+
+def file_name(words: str) -> str:
+    """Words as a name for files: in small letters, with dashes between them."""
+    return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")

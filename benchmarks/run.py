@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
+import math
 import os
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +18,7 @@ import minigrad
 from minigrad import machine as this_machine
 
 from . import peers as adapters, roofline, suites
+from .device import Gpu
 from .harness import QUICK, Budget, ResultsDiffer, Row, measure, rows, table
 
 
@@ -25,8 +28,11 @@ def run(
     quick: bool = False,
     only: str = "",
     file: Path | None = None,
+    limit: float = math.inf,
 ) -> int:
     """Measure the cases whose names contain `only`, print tables, write the rows to `file`.
+
+    No case is begun later than `limit` seconds after the first.
 
     Returns:
         1 if results of some case differed from ours, which is then not timed, or some figure is
@@ -37,6 +43,7 @@ def run(
         print(f"this machine is busy (load {load:.1f}): times of several threads cannot be trusted")
     results: list[Row] = []
     differing: list[str] = []
+    begin = time.monotonic()
     for name in names:
         print(f"\n{name}")
         found: list[Row] = []
@@ -45,6 +52,10 @@ def run(
         for case in suite.cases(peers, quick):
             if only not in case.name:
                 continue
+            if time.monotonic() - begin > limit:
+                print(f"the time is up before {case.name}")
+                differing.append(f"{name}: the time was up before {case.name}")
+                break
             try:
                 found += measure(name, case, budget, getattr(suite, "rows", rows))
             except ResultsDiffer as error:
@@ -89,16 +100,21 @@ def machine() -> dict[str, Any]:
         "minigrad": minigrad.__version__,
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "commit": commit(),
+        **({"gpu": Gpu().about()} if minigrad.cuda.is_available() else {}),
     }
 
 
 def commit() -> str | None:
-    """The commit of this tree, marked where it was changed since; None outside of git."""
+    """The commit of this tree, marked where it was changed since; None outside of git.
+
+    For a copy of a tree, without its history, the variable MINIGRAD_COMMIT says it.
+    """
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         done = subprocess.run(
             command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
         )
+        found = done.stdout.strip()
     except OSError:
-        return None
-    return done.stdout.strip() or None
+        found = ""
+    return found or os.environ.get("MINIGRAD_COMMIT")

@@ -180,6 +180,7 @@ def test_suites_without_peers(name, capsys):
 def test_every_suite_has_cases():
     assert set(suites.NAMES) == {
         "overhead", "kernels", "convolution", "memory-bound", "adam", "training", "memory",
+        "gpu", "cpu-gpu",
     }  # fmt: skip
     assert all(callable(suites.load(name).cases) for name in suites.NAMES)
 

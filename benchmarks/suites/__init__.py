@@ -8,7 +8,10 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-NAMES = ("overhead", "kernels", "convolution", "memory-bound", "adam", "training", "memory")
+REPORTED = ("overhead", "kernels", "convolution", "memory-bound", "adam", "training", "memory")
+"""Those of a report of a machine's processor."""
+
+NAMES = (*REPORTED, "gpu", "cpu-gpu")
 
 
 def load(name: str) -> ModuleType:
