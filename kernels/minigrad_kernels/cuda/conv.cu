@@ -5,8 +5,9 @@
 // pixel under a tap by a few additions, which many multiply-adds pay for ("implicit GEMM": Chetlur
 // et al., "cuDNN: efficient primitives for deep learning", 2014). Nothing is unfolded or padded.
 //
-// Channels lie last in memory, (N, H, W, C), so that neighbouring threads load neighbouring numbers,
-// WIDTH of them at once. See windows.cuh for the geometry, register_tiles.cuh for the products.
+// Channels lie last in memory, (N, H, W, C), so that neighbouring threads load neighbouring
+// numbers, WIDTH of them at once. See windows.cuh for the geometry, register_tiles.cuh for the
+// products.
 //
 // Definitions: T, WIDTH, and those of register_tiles.cuh. Sums of half are float.
 //

@@ -1,7 +1,7 @@
 // Convolution five times, each time faster: a ladder to climb from the formula to tensor cores.
 //
-//     y[n, i, j, o] = bias[o] + sum over r, s, c of x[n, up i + pace r - pad, up j + pace s - pad, c]
-//                                                   * w[o, c, r, s]
+//     y[n, i, j, o] = bias[o] + sum over r, s, c of w[o, c, r, s] *
+//                               x[n, up i + pace r - pad, up j + pace s - pad, c]
 //
 // is a product of matrices: its rows are windows (n, i, j), its columns filters o, and its sums run
 // over terms (r, s, c). A row's term is a number of the image, so the matrix of the windows need
@@ -71,8 +71,8 @@ extern "C" __global__ void __launch_bounds__(256)
   y[static_cast<int64>(number) * c.filters() + filter] = sum;
 }
 
-// Rung 2, coalesced: neighbouring threads compute neighbouring filters of one pixel, and the filters
-// are packed, filters[term][o], so that their numbers lie side by side.
+// Rung 2, coalesced: neighbouring threads compute neighbouring filters of one pixel, and the
+// filters are packed, filters[term][o], so that their numbers lie side by side.
 //
 // Now the number of x is the same for the whole warp, and the 32 weights are one piece of memory of
 // 128 bytes: 4 bytes for a multiply-add. Caches have most of them, but there are two loads to wait
@@ -104,8 +104,8 @@ extern "C" __global__ void __launch_bounds__(256)
   y[i] = sum;
 }
 
-// Rung 3, tiles in shared memory: a block computes 16 windows by 16 filters, and its threads load 16
-// terms of both together, each thread a number of either.
+// Rung 3, tiles in shared memory: a block computes 16 windows by 16 filters, and its threads load
+// 16 terms of both together, each thread a number of either.
 //
 // A number that comes from memory is now used 16 times: half a byte for a multiply-add. But a warp
 // has two loads from shared memory for its 32 multiply-adds, so two cycles in which the
@@ -149,10 +149,10 @@ extern "C" __global__ void __launch_bounds__(SMALL* SMALL)
 
 // Rung 4, tiles in registers: a block computes 64 windows by 64 filters, a thread 4 by 4 of them.
 //
-// It takes 4 + 4 numbers from shared memory for 16 multiply-adds, in two loads of 16 bytes. A warp's
-// take about three cycles, for 512 multiply-adds: shared memory keeps up. And the 16 sums of a thread
-// do not wait for each other. From memory there comes an eighth of a byte for a multiply-add, in
-// loads of 16 bytes where channels allow.
+// It takes 4 + 4 numbers from shared memory for 16 multiply-adds, in two loads of 16 bytes. A
+// warp's take about three cycles, for 512 multiply-adds: shared memory keeps up. And the 16 sums of
+// a thread do not wait for each other. From memory there comes an eighth of a byte for a
+// multiply-add, in loads of 16 bytes where channels allow.
 constexpr int LARGE = 64;
 constexpr int TERMS = 16;
 constexpr int MINE = 4;  // windows, and filters, of a thread; and terms that it loads
@@ -223,8 +223,8 @@ extern "C" __global__ void __launch_bounds__(256)
   }
 }
 
-// Rung 5, tensor cores and asynchronous copies: a warp does 1024 multiply-adds in one instruction, of
-// floats rounded to TF32. A block of 4 warps computes 64 windows by 64 filters, a warp 32 by 32.
+// Rung 5, tensor cores and asynchronous copies: a warp does 1024 multiply-adds in one instruction,
+// of floats rounded to TF32. A block of 4 warps computes 64 windows by 64 filters, a warp 32 by 32.
 //
 // An instruction takes 16 by 8 numbers of a and 8 by 8 of b from the warp's registers; loads of
 // whole matrices (ldmatrix) bring them there from shared memory, 16 bytes of a row at a time.

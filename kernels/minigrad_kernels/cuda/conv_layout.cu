@@ -49,8 +49,8 @@ __device__ __forceinline__ half in_tf32(half x) { return x; }
 extern "C" __global__ void __launch_bounds__(256)
     pack_filters(const T* __restrict__ w, T* __restrict__ packed, int groups, int packed_terms,
                  int packed_columns, int terms, int columns, int channels, int tap_columns,
-                 int for_tensor_cores, int64 offset, int64 group_stride, int64 column_stride, int64 channel_stride,
-                 int64 row_stride, int64 tap_stride) {
+                 int for_tensor_cores, int64 offset, int64 group_stride, int64 column_stride,
+                 int64 channel_stride, int64 row_stride, int64 tap_stride) {
   int64 size = static_cast<int64>(groups) * packed_terms * packed_columns;
   int64 threads = static_cast<int64>(gridDim.x) * blockDim.x;
   for (int64 at = static_cast<int64>(blockIdx.x) * blockDim.x + threadIdx.x; at < size;
@@ -84,8 +84,8 @@ extern "C" __global__ void __launch_bounds__(256)
   }
 }
 
-// gw[filter, channel, tap] = sum over parts of parts[part, filter, tap, channel], in order. A thread
-// sums one number at a time; those of neighbours lie together in the parts.
+// gw[filter, channel, tap] = sum over parts of parts[part, filter, tap, channel], in order. A
+// thread sums one number at a time; those of neighbours lie together in the parts.
 extern "C" __global__ void __launch_bounds__(256)
     add_filter_parts(const TOTAL* __restrict__ parts, T* __restrict__ gw, int part_count,
                      int filters, int taps, int per_group) {

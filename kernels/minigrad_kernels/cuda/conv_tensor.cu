@@ -1,5 +1,5 @@
-// Convolution and the filters' gradient on tensor cores: the products of conv.cu, of float rounded to
-// TF32, or of half; sums in float. Tiles are copied to shared memory asynchronously, with zeros
+// Convolution and the filters' gradient on tensor cores: the products of conv.cu, of float rounded
+// to TF32, or of half; sums in float. Tiles are copied to shared memory asynchronously, with zeros
 // where the padding is. From sm_80 on.
 //
 // Definitions: T, float or half; BLOCK_M, BLOCK_N; COPY, the bytes of a copy: 16, or 4 where the

@@ -39,8 +39,8 @@ constexpr int PIXELS = 4;
 // Window i lies on pixels (up * i + shift + pace * tap) / DOWN, where that is whole: DOWN is 1, but
 // in the gradient of the input the stride, and `up` is 1. (As a constant, for division by a number
 // that is not known takes longer than all the rest.) A thread computes WIDTH channels of PIXELS
-// neighbouring windows, in a loop. Taps outside of the image are zeros, but where `only_inside` they
-// are left out.
+// neighbouring windows, in a loop. Taps outside of the image are zeros, but where `only_inside`
+// they are left out.
 //
 // expect: LDG.128 STG.128 if T == float and WIDTH == 4
 // expect: LDG.64 STG.64 if T == half and WIDTH == 4

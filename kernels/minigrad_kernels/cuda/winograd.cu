@@ -3,8 +3,8 @@
 //
 //     y = A' [(G w G') * (B' d B)] A        gw = G' [(B' d B) * (A g A')] G
 //
-// for tiles of 4 x 4 output pixels and the 6 x 6 input pixels d under them. Summed over channels, or
-// tiles, the products * of the 36 numbers of transforms are products of matrices; the transforms
+// for tiles of 4 x 4 output pixels and the 6 x 6 input pixels d under them. Summed over channels,
+// or tiles, the products * of the 36 numbers of transforms are products of matrices; the transforms
 // of a tile lie together, v[tile][p][channel], so that these are a convolution with filters of one
 // pixel and with 36 groups. conv.cu computes it, in a quarter of the multiplications.
 //
@@ -22,10 +22,10 @@ constexpr int P = 36;
 // Transforms of a column
 //
 // The polynomials behind the method are multiplied at the points 0, a, -a, b, -b and infinity, with
-// a = sqrt(1/2) and b = sqrt(2). With the usual 1 and 2 numbers grow to 8 times the result, and more
-// digits are lost: in float, errors of random images were five times as large. (Barabasz et al.,
-// "Error analysis and improving the accuracy of Winograd convolution for deep neural networks",
-// 2020, is about such choices.)
+// a = sqrt(1/2) and b = sqrt(2). With the usual 1 and 2 numbers grow to 8 times the result, and
+// more digits are lost: the largest errors, in float, were five times as large. (Barabasz et
+// al., "Error analysis and improving the accuracy of Winograd convolution for deep neural
+// networks", 2020, is about such choices.)
 
 constexpr T B = T(1.41421356237309504880), A = B / 2;
 
@@ -152,8 +152,8 @@ extern "C" __global__ void __launch_bounds__(256)
   }
 }
 
-// e[tile][p][k] = (A g A')[p] of the tile's 4 x 4 pixels. A thread transforms a channel of a tile at
-// a time.
+// e[tile][p][k] = (A g A')[p] of the tile's 4 x 4 pixels. A thread transforms a channel of a tile
+// at a time.
 extern "C" __global__ void __launch_bounds__(256)
     transform_gradients(const T* __restrict__ g, T* __restrict__ e, unsigned tasks, int channels,
                         int height, int width) {
@@ -196,8 +196,8 @@ extern "C" __global__ void __launch_bounds__(256)
 
 __device__ __forceinline__ bool is_finite(T x) { return x - x == 0; }
 
-// y = bias + A' m A, for every tile: m[tile][p][k], y channels last. A thread transforms a channel of
-// a tile at a time.
+// y = bias + A' m A, for every tile: m[tile][p][k], y channels last. A thread transforms a channel
+// of a tile at a time.
 //
 // A number that is not finite spreads over its tile, and products may be too large where their sum
 // is not. What is not finite is therefore computed again as it is defined, of x and w; where

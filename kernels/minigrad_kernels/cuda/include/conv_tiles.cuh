@@ -20,8 +20,8 @@ struct Convolution {
   __device__ __forceinline__ int terms() const { return down.taps * across.taps * per_group; }
 };
 
-// Which tile, of which group, is this block's, and which part of the steps of its sums. Neighbouring
-// blocks have the same rows, which they so find in the L2 cache, and other columns.
+// Which tile, of which group, is this block's, and which part of the steps of its sums.
+// Neighbouring blocks have the same rows, which they so find in the L2 cache, and other columns.
 struct TileOfBlock {
   int row, column, group, part;  // the first row and column
   int first_step, last_step;
@@ -93,8 +93,8 @@ struct Results {
   }
 };
 
-// The sum of terms [first, last) of a window times a filter, whose terms lie `stride` apart, without
-// the taps outside of the image.
+// The sum of terms [first, last) of a window times a filter, whose terms lie `stride` apart,
+// without the taps outside of the image.
 //
 // In tiles, those are zeros times weights, as in an image with padding: NaN where a weight is
 // infinite. A gradient has no padding, so a thread that got NaN computes its results again, with

@@ -70,9 +70,9 @@ __device__ __forceinline__ void multiply_stage(const Total* a, const Total* b, S
   }
 }
 
-// sums = A B, of `steps` times BLOCK_K terms. Loaders have `fetch()`, which loads the numbers of the
-// next step to registers, and `put(stage)`, which brings them to shared memory: A to stage[k][row],
-// in rows of A_ROW, B to stage[k][column], in rows of B_ROW.
+// sums = A B, of `steps` times BLOCK_K terms. Loaders have `fetch()`, which loads the numbers of
+// the next step to registers, and `put(stage)`, which brings them to shared memory: A to
+// stage[k][row], in rows of A_ROW, B to stage[k][column], in rows of B_ROW.
 template <class LoaderA, class LoaderB>
 __device__ __forceinline__ void multiply_tiles(LoaderA& a, LoaderB& b, int steps, Sums& sums) {
   DYNAMIC_SHARED(Total, shared);  // two stages

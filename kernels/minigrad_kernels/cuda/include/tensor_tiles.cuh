@@ -1,16 +1,17 @@
-// A product of two matrices in tiles on tensor cores: float rounded to TF32, or half; sums in float.
+// A product of two matrices in tiles on tensor cores: float rounded to TF32, or half; sums in
+// float.
 //
 // A block of four warps computes BLOCK_M x BLOCK_N sums, each warp a quarter of them, half as high
-// and half as wide: with 64 x 64 sums a warp loads 128 numbers for each term from shared memory, and
-// 32 multiply-adds stand for each.
+// and half as wide: with 64 x 64 sums a warp loads 128 numbers for each term from shared memory,
+// and 32 multiply-adds stand for each.
 //
 // LINE bytes of terms lie in shared memory at a time, in STAGES stages: while one is multiplied,
-// asynchronous copies fill the others, straight from global memory and without registers. A step has
-// one barrier: it tells that this stage is filled, for all threads, and that the stage before has
-// been read, which is filled next.
+// asynchronous copies fill the others, straight from global memory and without registers. A step
+// has one barrier: it tells that this stage is filled, for all threads, and that the stage before
+// has been read, which is filled next.
 //
-// From sm_80 on. Definitions: T, float or half; BLOCK_M, BLOCK_N; COPY, the bytes of an asynchronous
-// copy.
+// From sm_80 on. Definitions: T, float or half; BLOCK_M, BLOCK_N; COPY, the bytes of an
+// asynchronous copy.
 #pragma once
 
 #include "minigrad.cuh"
@@ -80,8 +81,8 @@ __device__ __forceinline__ void copy_async(T* shared, const T* global, bool vali
   }
 }
 
-// sums = A B, of `steps` times BLOCK_K terms. Loaders have `copy(stage)`, which starts the copies of
-// the next step; `Multiply::stage(a, b, sums)` multiplies what lies in a stage of both.
+// sums = A B, of `steps` times BLOCK_K terms. Loaders have `copy(stage)`, which starts the copies
+// of the next step; `Multiply::stage(a, b, sums)` multiplies what lies in a stage of both.
 template <class Multiply, class LoaderA, class LoaderB>
 __device__ __forceinline__ void multiply_tiles(LoaderA& a, LoaderB& b, int steps, T* shared,
                                                Sums& sums) {

@@ -2,8 +2,8 @@
 //
 // Along one axis, tap t of window i lies on pixel up * i + shift + pace * t. In a convolution, `up`
 // is its stride, `pace` its dilation, and the padding is -shift. The gradient of its input is a
-// convolution, too: with a stride s, pixels of one remainder modulo s get theirs from the same taps,
-// and these from output pixels side by side, backwards: `pace` is negative then.
+// convolution, too: with a stride s, pixels of one remainder modulo s get theirs from the same
+// taps, and these from output pixels side by side, backwards: `pace` is negative then.
 #pragma once
 
 struct Axis {
