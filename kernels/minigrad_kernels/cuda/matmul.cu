@@ -4,12 +4,13 @@
 // of its rows of A and its columns of B to shared memory, where all its threads find them, and
 // every thread multiplies THREAD_ROWS by THREAD_COLUMNS sums further, which it keeps in registers.
 //
-// Why tiles: with a tile of 128 x 128, a number that came from memory takes part in 128
-// multiply-adds, 32 for each byte of a float. A GPU needs some 10 of them for each byte from memory,
-// and 5 for one from the L2 cache. Why 8 x 8 sums a thread: for 64 multiply-adds it reads 16 numbers
-// of shared memory, in four instructions of 16 bytes, half of what shared memory can deliver
-// meanwhile. A warp is 4 rows of 8 threads: the 8 of a row read neighbouring packs of B, which is
-// free of bank conflicts, and the threads of a column the same ones, which are read once.
+// Why tiles: with a tile of 128 x 128, a number that came from memory takes part in 128 multiply-
+// adds, which are 16 for each byte that is read. On paper, a large GPU does 10 in the time of a
+// byte from memory, and 5 in that of a byte from the L2 cache. Why 8 x 8 sums a thread: for 64
+// multiply-adds it reads 16 numbers of shared memory, in four instructions of 16 bytes, half of
+// what shared memory can deliver meanwhile. A warp is 4 rows of 8 threads: the 8 of a row read
+// neighbouring packs of B, which is free of bank conflicts, and the threads of a column the same
+// ones, which are read once.
 //
 // While a tile is multiplied, the next one is on its way from memory to registers; it is then
 // stored to the other one of two places in shared memory, so that one barrier for each is enough.
@@ -174,7 +175,7 @@ extern "C" __global__ void __launch_bounds__(TILE::THREADS, TILE::BLOCKS)
     product(const T* __restrict__ a, int64 a_leading, int64 a_outer, int64 a_inner,
             const T* __restrict__ b, int64 b_leading, int64 b_outer, int64 b_inner,
             const T* __restrict__ bias, bool relu, T* __restrict__ c, bool wide, int rows,
-            int columns, int depth, int64 batches, int inner, int part) {
+            int columns, int depth, unsigned batches, unsigned inner, int part) {
   __shared__ __align__(16) SharedTile<TILE::ROWS> a_tiles[2];
   __shared__ __align__(16) SharedTile<TILE::COLUMNS> b_tiles[2];
   __shared__ Work kept;  // until the end; meanwhile all registers have better uses

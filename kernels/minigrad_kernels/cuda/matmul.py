@@ -19,6 +19,9 @@ MULTIPROCESSORS = 132
 SHORTEST = 256
 """Terms of a sum that are worth a block of their own where sums are split."""
 
+MOST = 2**31 - 2**10
+"""Rows, columns or terms: kernels count them in 32 bits, and a tile beyond."""
+
 BLOCK, BLOCKS = 256, 8 * MULTIPROCESSORS
 """Threads of a block, and most blocks, of the passes over whole arrays."""
 
@@ -65,8 +68,13 @@ def plan(tiles: tuple[Tile, ...], rows: int, columns: int, depth: int, batches: 
 
     A tile of which most would lie beyond the result is too large; the last one is taken where
     nothing else will do.
+
+    Raises:
+        ValueError: for matrices whose sides kernels cannot count.
     """
     most = max(1, depth // SHORTEST)
+    if max(rows, columns, depth) > MOST:
+        raise ValueError(f"matmul: {rows} x {depth} times {depth} x {columns}: at most {MOST} each")
     for tile in tiles:
         blocks = ceil_divide(rows, tile.rows) * ceil_divide(columns, tile.columns) * batches
         waste = blocks * tile.rows * tile.columns > 2 * rows * columns * batches

@@ -1,10 +1,10 @@
 // A lesson: the matrix product C = A B in five steps, each a few lines more than the last.
 //
 // All matrices are float, row after row. C has rows x columns numbers, and each of them is a sum of
-// `depth` products, so that there are rows * columns * depth multiply-adds to do. They could be done
-// at once, if the numbers were there: a large GPU multiplies some 30 times faster than it reads
-// from memory. What every step improves is therefore how many bytes must be read, and from where,
-// for one multiply-add.
+// `depth` products, so that there are rows * columns * depth multiply-adds to do. They could be
+// done at once, if the numbers were there: on paper, a large GPU does ten multiply-adds in the time
+// in which it reads one byte from memory. What every step improves is therefore how many bytes must
+// be read, and from where, for one multiply-add.
 //
 //                      from memory or caches    from shared memory    who multiplies
 //   naive              8 bytes, scattered       -                     a thread: a number of C
@@ -13,8 +13,8 @@
 //   registers          0.0625                   1                     a thread: 64 numbers of C
 //   tensor cores       0.0625                   0.19                  a warp: 2,048 numbers of C
 //
-// (The warp's threads that read the same number at once read it once: so it is less than that.)
-// The kernels that the library uses, in matmul.cu and matmul_tensor.cu, are the last two steps, with
+// (The warp's threads that read the same number at once read it once: so it is less than that.) The
+// kernels that the library uses, in matmul.cu and matmul_tensor.cu, are the last two steps, with
 // what a lesson does not need: all layouts, edges, batches, splits, and tiles for small matrices.
 #include "minigrad.cuh"
 #include "mma.cuh"
@@ -36,9 +36,9 @@ extern "C" __global__ void __launch_bounds__(256, 1)
 
 // 2. Coalesced
 //
-// The same, but threadIdx.x counts columns. Neighbouring threads now read neighbouring numbers of B,
-// one request for all, and the same number of A, which is read once. Nothing is read for nothing;
-// yet each of the two numbers still takes a trip to a cache for a single multiply-add.
+// The same, but threadIdx.x counts columns. Neighbouring threads now read neighbouring numbers of
+// B, one request for all, and the same number of A, which is read once. Nothing is read for
+// nothing; yet each of the two numbers still takes a trip to a cache for a single multiply-add.
 extern "C" __global__ void __launch_bounds__(256, 1)
     coalesced(const float* __restrict__ a, const float* __restrict__ b, float* __restrict__ c,
               int rows, int columns, int depth) {
@@ -51,10 +51,10 @@ extern "C" __global__ void __launch_bounds__(256, 1)
 
 // 3. Tiles in shared memory
 //
-// The 1,024 threads of a block compute a tile of C, 32 x 32. Together they bring 32 columns of A and
-// 32 rows of B of their tile to shared memory, a number each; then every number is read there 32
-// times, and once from memory: 8 / 32 bytes for a multiply-add. The barriers see to it that nobody
-// reads before all have written, nor writes before all have read.
+// The 1,024 threads of a block compute a tile of C, 32 x 32. Together they bring 32 columns of A
+// and 32 rows of B of their tile to shared memory, a number each; then every number is read there
+// 32 times, and once from memory: 8 / 32 bytes for a multiply-add. The barriers see to it that
+// nobody reads before all have written, nor writes before all have read.
 extern "C" __global__ void __launch_bounds__(1024, 1)
     tiles(const float* __restrict__ a, const float* __restrict__ b, float* __restrict__ c,
           int rows, int columns, int depth) {
@@ -76,10 +76,10 @@ extern "C" __global__ void __launch_bounds__(1024, 1)
 // 4. Tiles in registers, and vector loads
 //
 // Now shared memory is too slow: it delivers 32 numbers at a time, and each multiply-add wants two.
-// So a thread computes 8 x 8 numbers of C, which it keeps in registers: of 8 numbers of A and 8 of B
-// it makes 64 multiply-adds. It reads them 4 at a time, with loads of 16 bytes; these are a quarter
-// of the instructions, which take the same time to issue as any. For that the tile of A is stored
-// column by column. And while one tile is multiplied, the next is on its way from memory to
+// So a thread computes 8 x 8 numbers of C, which it keeps in registers: of 8 numbers of A and 8 of
+// B it makes 64 multiply-adds. It reads them 4 at a time, with loads of 16 bytes; these are a
+// quarter of the instructions, which take the same time to issue as any. For that the tile of A is
+// stored column by column. And while one tile is multiplied, the next is on its way from memory to
 // registers: a barrier then finds everybody ready, not waiting for memory.
 //
 // The 256 threads of a block compute 128 x 128 numbers of C. From here on the matrices consist of
@@ -145,9 +145,9 @@ extern "C" __global__ void __launch_bounds__(256, 2)
 // warp's lanes, as mma.cuh says. It rounds them to TF32: 10 bits behind the first.
 //
 // A warp computes 64 x 32 numbers of C, as 4 x 4 products. To be in time, tiles go to shared memory
-// by copies that pass no register and for which nobody waits: while a tile is multiplied, the copies
-// of the next one are under way. The gaps in the tiles, of 4 and 8 numbers, put what a warp reads at
-// once into different banks.
+// by copies that pass no register and for which nobody waits: while a tile is multiplied, the
+// copies of the next one are under way. The gaps in the tiles, of 4 and 8 numbers, put what a warp
+// reads at once into different banks.
 constexpr int STEP = 16;  // terms of the sums in a tile
 
 struct Stage {

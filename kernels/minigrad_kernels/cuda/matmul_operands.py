@@ -58,23 +58,26 @@ def pair(a: Array, b: Array, batch: tuple[int, ...]) -> Pair:
     """The operands of a (..., M, K) @ b (..., K, N), leading dimensions broadcast to `batch`."""
     a_memory, a_steps = _memory(a)
     b_memory, b_steps = _memory(b)
-    sizes, steps = _merged(batch, _of_batch(a, a_steps, batch), _of_batch(b, b_steps, batch))
-    if len(sizes) > 2:
-        xp = array_module(a)
-        shapes = (*batch, *a.shape[-2:]), (*batch, *b.shape[-2:])
-        a, b = (
-            xp.array(xp.broadcast_to(x, shape), order="C")
-            for x, shape in zip((a, b), shapes, strict=True)
-        )
-        return pair(a, b, batch)
-    outer, inner = (1, 1, *sizes)[-2:]
-    (a_outer, b_outer), (a_inner, b_inner) = ((0, 0), (0, 0), *steps)[-2:]
+    outer, inner, distances = 1, 1, (0, 0, 0, 0)
+    if batch:
+        sizes, steps = _merged(batch, _of_batch(a, a_steps, batch), _of_batch(b, b_steps, batch))
+        if len(sizes) > 2:
+            return pair(_repeated(a, batch), _repeated(b, batch), batch)
+        outer, inner = (1, 1, *sizes)[-2:]
+        (a_outer, b_outer), (a_inner, b_inner) = ((0, 0), (0, 0), *steps)[-2:]
+        distances = a_outer, a_inner, b_outer, b_inner
     return Pair(
-        _operand(a_memory, a.shape[-2:], a_steps[-2:], a_outer, a_inner),
-        _operand(b_memory, b.shape[:-3:-1], b_steps[:-3:-1], b_outer, b_inner),
+        _operand(a_memory, a.shape[-2:], a_steps[-2:], *distances[:2]),
+        _operand(b_memory, b.shape[:-3:-1], b_steps[:-3:-1], *distances[2:]),
         outer,
         inner,
     )
+
+
+def _repeated(x: Array, batch: tuple[int, ...]) -> Array:
+    """A copy with a matrix of its own for every product of the batch."""
+    xp = array_module(x)
+    return xp.array(xp.broadcast_to(x, (*batch, *x.shape[-2:])), order="C")
 
 
 def _memory(x: Array) -> tuple[Array, tuple[int, ...]]:

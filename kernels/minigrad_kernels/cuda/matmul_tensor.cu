@@ -8,14 +8,14 @@
 // - From memory to shared memory go STAGES tiles at once, by asynchronous copies of 16 bytes that
 //   pass no register. While one tile is multiplied, the next ones are on their way.
 // - A warp computes up to 64 x 64 numbers of C. For each step of 32 bytes along the sums it reads
-//   64 rows and 64 columns from shared memory, 4 KB for 65,536 multiply-adds of halves; with 32 x 32
-//   it would be 8 KB, which takes shared memory longer than the products take the tensor cores.
+//   64 rows and 64 columns from shared memory, 4 KB for 65,536 multiply-adds of halves; with 32 x
+//   32 it would be 8 KB, which takes shared memory longer than the products take the tensor cores.
 // - `ldmatrix` reads four matrices of 8 rows of 16 bytes with one instruction, and hands every lane
 //   what the products want of it. The fragments of the next step are read before the current one is
 //   multiplied, so that neither waits for the other.
 // - The 16 bytes of 8 neighbouring rows lie in different banks: see `place_of`.
-// - Large tiles are 128 x 256: what a block reads of the L2 cache is in proportion to the two sides,
-//   its work to their product.
+// - Large tiles are 128 x 256: what a block reads of the L2 cache is in proportion to the two
+//   sides, its work to their product.
 //
 // Definitions: T, the type of the operands (half, bfloat16, or float for TF32); RESULT, that of C;
 // TILE, a class below; STAGES; WIDTH, A_ALONG and B_ALONG as in matmul.cu.
@@ -185,7 +185,9 @@ struct Fragments {
 #pragma unroll
     for (int i = 0; i < DOWN; i++) TileOfA::read(a[i], stage, row + 16 * i, step);
 #pragma unroll
-    for (int j = 0; j < ACROSS; j++) TileOfB::read(b[j], stage + TileOfA::NUMBERS, column + 16 * j, step);
+    for (int j = 0; j < ACROSS; j++) {
+      TileOfB::read(b[j], stage + TileOfA::NUMBERS, column + 16 * j, step);
+    }
   }
 
   // sums += A B. A product has 8 columns: half of a fragment of B.
@@ -219,15 +221,14 @@ __device__ __forceinline__ void store(const float (&sums)[DOWN][2 * ACROSS][4],
   }
 }
 
-// C = A B and so on: the parameters are those of `product` in matmul.cu, but `wide` is for pairs of
-// C. A block computes a tile of a product, or a part of its sums; each of its warps a part of it. It
-// needs
-// STAGES * STAGE * sizeof(T) bytes of dynamic shared memory.
+// C = A B and so on: the parameters are those of `product` in matmul.cu, but `wide` is about pairs.
+// A block computes a tile of a product, or a part of its sums; each of its warps a part of the
+// tile. It needs STAGES * STAGE * sizeof(T) bytes of dynamic shared memory.
 extern "C" __global__ void __launch_bounds__(TILE::THREADS, TILE::BLOCKS)
     tensor_product(const T* __restrict__ a, int64 a_leading, int64 a_outer, int64 a_inner,
                    const T* __restrict__ b, int64 b_leading, int64 b_outer, int64 b_inner,
                    const RESULT* __restrict__ bias, bool relu, RESULT* __restrict__ c,
-                   bool wide, int rows, int columns, int depth, int64 batches, int inner,
+                   bool wide, int rows, int columns, int depth, unsigned batches, unsigned inner,
                    int part) {
   DYNAMIC_SHARED(T, stages);
   __shared__ Work kept;  // until the end; meanwhile all registers have better uses

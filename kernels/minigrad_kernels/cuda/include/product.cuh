@@ -12,14 +12,14 @@
 // The shape of a batch of products, the same for all blocks.
 struct Shape {
   int rows, columns, depth;
-  int64 batches;  // products
-  int inner;      // of them, in the inner one of the two dimensions of the batch
-  int part;       // terms of a sum that a block adds up, a multiple of a tile's depth
+  unsigned batches;  // products
+  unsigned inner;    // of them, in the inner one of the two dimensions of the batch
+  int part;          // terms of a sum that a block adds up, a multiple of a tile's depth
 };
 
 // The part of the work that a block does.
 struct Work {
-  int64 result;      // which matrix of the results: of each part of the sums, one for each product
+  int64 result;      // which matrix of the results: for each part of the sums, one of each product
   int outer, inner;  // which product, in two dimensions
   int row, column;   // where its tile of C begins
   int first, last;   // its terms of the sums: from first, up to last
@@ -29,27 +29,24 @@ struct Work {
 // therefore numbered by groups of rows of tiles, within a group by columns: the blocks that run at
 // once form a square rather than a stripe, which needs fewer rows of A and columns of B, and finds
 // them in the L2 cache.
-constexpr int GROUP = 8;
+constexpr unsigned GROUP = 8;
 
 template <class Tile>
 __device__ __forceinline__ Work work_of_block(const Shape& shape) {
-  int down = (shape.rows + Tile::ROWS - 1) / Tile::ROWS;
-  int across = (shape.columns + Tile::COLUMNS - 1) / Tile::COLUMNS;
-  int64 tiles = static_cast<int64>(down) * across;
-  int64 place = blockIdx.x / tiles;
-  int64 tile = blockIdx.x % tiles;
-  int64 group = tile / (static_cast<int64>(GROUP) * across);
-  int within = static_cast<int>(tile - group * GROUP * across);
-  int top = static_cast<int>(group) * GROUP;
-  int height = down - top < GROUP ? down - top : GROUP;
+  // All numbers of blocks fit into 32 bits, which are divided quickly.
+  unsigned down = (shape.rows + Tile::ROWS - 1u) / Tile::ROWS;
+  unsigned across = (shape.columns + Tile::COLUMNS - 1u) / Tile::COLUMNS;
+  unsigned tile = blockIdx.x % (down * across), place = blockIdx.x / (down * across);
+  unsigned top = tile / (GROUP * across) * GROUP, within = tile % (GROUP * across);
+  unsigned height = down - top < GROUP ? down - top : GROUP;
+  unsigned product = place % shape.batches;
   Work work;
   work.result = place;
-  int64 product = place % shape.batches;
-  work.outer = static_cast<int>(product / shape.inner);
-  work.inner = static_cast<int>(product % shape.inner);
+  work.outer = product / shape.inner;
+  work.inner = product % shape.inner;
   work.row = (top + within % height) * Tile::ROWS;
   work.column = within / height * Tile::COLUMNS;
-  work.first = static_cast<int>(place / shape.batches) * shape.part;
+  work.first = place / shape.batches * shape.part;
   work.last = shape.depth - work.first < shape.part ? shape.depth : work.first + shape.part;
   return work;
 }
