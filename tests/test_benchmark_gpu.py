@@ -13,9 +13,9 @@ import pytest
 import minigrad as mg
 from benchmarks import crossover, gpu, gpu_goals, page, run
 from benchmarks.crossover import Curve, in_bytes
-from benchmarks.device import Emulator, copy_rate
-from benchmarks.harness import Row
-from benchmarks.suites import cpu_gpu, gpu as gpu_suite
+from benchmarks.device import Emulator, Gpu, copy_rate
+from benchmarks.harness import Budget, Row
+from benchmarks.suites import cpu_gpu, gpu as gpu_suite, gpu_training
 from minigrad_kernels import BACKENDS, KERNELS
 
 emulated = pytest.mark.skipif(
@@ -187,6 +187,38 @@ def test_the_emulators_clock():
     x = np.arange(float(1 << 20))
     assert len(device.sampled(x)) < 1 << 19
     assert device.host(mg.tensor([1.0])).tolist() == [1.0]
+
+
+# On the stand-in for CuPy, or on a GPU
+
+
+def test_the_suite_runs_where_a_gpu_does(cuda, monkeypatch, tmp_path, capsys):
+    """Kernels, and the training step, eager and captured: with equal losses."""
+    monkeypatch.setattr(gpu_training, "STEPS", 1)
+    monkeypatch.setattr(gpu_suite, "BUDGET", Budget(seconds=0.0, rounds=2, pause=0.0))
+    monkeypatch.setattr(gpu_suite, "BATCH", 0.0)
+    file = tmp_path / "results.json"
+    assert run.run(["gpu"], [], quick=True, file=file) == 0
+    results = json.loads(file.read_text())
+    names = {row["case"].partition(",")[0] for row in results["rows"]}
+    assert {"relu", "matmul TF32", "training step", "launch of relu"} <= names
+    assert len({row["case"] for row in results["rows"]}) > 25
+    (captured,) = [r for r in results["rows"] if r["peer"] == "minigrad (captured)"]
+    assert captured["ours"] > 0 and captured["theirs"] > 0
+    assert results["machine"]["gpu"]["capability"] == Gpu().about()["capability"]
+    assert "not timed" not in capsys.readouterr().out
+
+
+def test_cpu_against_gpu_where_a_gpu_is(cuda, tmp_path, capsys):
+    file = tmp_path / "results.json"
+    assert run.run(["cpu-gpu"], [], quick=True, only="softmax, 4 KB", file=file) == 0
+    rows = {row["contender"]: row["figures"] for row in json.loads(file.read_text())["rows"]}
+    assert {"reference", "reference (CuPy)", "numba", "cuda", "cuda:6-online"} <= set(rows)
+    for name, figures in rows.items():
+        on_gpu = (name.startswith("cuda") and name != "cuda-on-cpu") or "CuPy" in name
+        assert ("launch" in figures) == ("with transfer" in figures) == on_gpu
+        assert figures["error"] < 1e-5
+    assert "softmax: GPU over CPU, with transfers" in capsys.readouterr().out
 
 
 # Goals

@@ -75,7 +75,7 @@ def test_where_there_is_one(standin: Any, monkeypatch: pytest.MonkeyPatch) -> No
     device = lambda number: SimpleNamespace(synchronize=lambda: waited.append(number))  # noqa: E731
     monkeypatch.setattr(standin.cuda, "Device", device)
     properties = lambda number: {"name": b"GPU %d" % number}  # noqa: E731
-    monkeypatch.setattr(standin.cuda.runtime, "getDeviceProperties", properties, raising=False)
+    monkeypatch.setattr(standin.cuda.runtime, "getDeviceProperties", properties)
     assert mg.cuda.is_available() and mg.cuda.device_count() == 1
     assert mg.cuda.get_device_name("cuda:1") == "GPU 1"
     mg.cuda.synchronize()

@@ -23,7 +23,7 @@ import numpy as np
 import scipy.special
 
 from .arrays import WouldGoUnnoticed as WouldGoUnnoticed, ndarray as ndarray, refuse, run, ufunc
-from .streams import CUDARuntimeError, Graph, Stream, forbid
+from .streams import CUDARuntimeError, Event, Graph, Stream, forbid
 
 # The module
 
@@ -89,11 +89,33 @@ def _module(name: str, **contents: Any) -> Any:
     return module
 
 
-@contextmanager
-def _device(number: int = 0) -> Iterator[None]:
-    if number:
-        raise CUDARuntimeError("cudaErrorInvalidDevice: invalid device ordinal")
-    yield
+class _Device:
+    """Stands for `cupy.cuda.Device`: there is one."""
+
+    def __init__(self, number: int = 0) -> None:
+        if number:
+            raise CUDARuntimeError("cudaErrorInvalidDevice: invalid device ordinal")
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: Any) -> None:
+        pass
+
+    def synchronize(self) -> None:
+        forbid("waits for the device")
+
+
+_PROPERTIES = {
+    "name": b"Stand-in",
+    "major": 9,
+    "minor": 0,
+    "totalGlobalMem": 1 << 30,
+    "multiProcessorCount": 1,
+}
+
+
+_ATTRIBUTES = {97: 227 * 1024}  # cudaDevAttrMaxSharedMemoryPerBlockOptin
 
 
 def _as_strided(x: Any, shape: Any = None, strides: Any = None) -> Any:
@@ -128,22 +150,33 @@ def _make_cupy() -> Any:
         elif callable(value) and not isinstance(value, type):
             contents[name] = _function(name, value)
     linalg = {name: _function(name, getattr(np.linalg, name)) for name in _names(_LINALG)}
-    runtime = SimpleNamespace(getDeviceCount=lambda: 1, CUDARuntimeError=CUDARuntimeError)
+    runtime = SimpleNamespace(
+        getDevice=lambda: 0,
+        getDeviceCount=lambda: 1,
+        getDeviceProperties=lambda number: _PROPERTIES,
+        deviceGetAttribute=lambda attribute, number: _ATTRIBUTES[attribute],
+        driverGetVersion=lambda: 13020,
+        runtimeGetVersion=lambda: 13000,
+        CUDARuntimeError=CUDARuntimeError,
+    )
     contents["linalg"] = _module("cupy.linalg", **linalg)
-    contents["cuda"] = SimpleNamespace(
+    contents["cuda"] = _module(
+        "cupy.cuda",
         is_available=lambda: False,
-        Device=_device,
+        Device=_Device,
         runtime=runtime,
         Stream=Stream,
         Graph=Graph,
         MemoryPool=_MemoryPool,
         using_allocator=_using_allocator,
         get_current_stream=lambda: Stream.current,
+        Event=Event,
+        get_elapsed_time=lambda start, end: 1e3 * (end.time - start.time),
     )
     contents |= {"asnumpy": ndarray.get, "finfo": np.finfo, "iinfo": np.iinfo, "newaxis": None}
     contents["lib"] = SimpleNamespace(stride_tricks=SimpleNamespace(as_strided=_as_strided))
     contents |= {"byte_bounds": lambda x: np.lib.array_utils.byte_bounds(x._host)}
-    return _module("cupy", **contents)
+    return _module("cupy", __version__="14.2.0", **contents)
 
 
 cupy = _make_cupy()
@@ -154,6 +187,7 @@ special = _module(
 _scipy = _module("cupyx.scipy", special=special)
 _MODULES = {
     "cupy": cupy,
+    "cupy.cuda": cupy.cuda,
     "cupy.linalg": cupy.linalg,
     "cupyx": _module("cupyx", scipy=_scipy),
     "cupyx.scipy": _scipy,

@@ -116,7 +116,7 @@ class ndarray:
     itemsize = property(lambda self: self._host.itemsize)
     nbytes = property(lambda self: self._host.nbytes)
     strides = property(lambda self: self._host.strides)
-    device = property(lambda self: SimpleNamespace(id=0))
+    device = property(lambda self: SimpleNamespace(id=0, compute_capability="90"))
     data = property(lambda self: SimpleNamespace(ptr=self._host.ctypes.data, device_id=0))
     T = property(lambda self: run(np.transpose, self))
     mT = property(lambda self: run(np.matrix_transpose, self))
