@@ -95,10 +95,12 @@ def norms(x: Array, spans: np.ndarray, *, out: Array | None = None) -> Array:
 
     The chunks of given spans are copied to the GPU once and kept there: an optimizer asks for the
     norms of the same ones again and again, and while work is recorded no such copy may be made.
+    Spans that are on the GPU are read first, which waits for it.
     """
     xp = array_module(x)
     device = 0 if xp is np else int(x.device.id)
-    begins, ends, firsts = _chunks(spans.tobytes(), x.size, xp, device)
+    pairs = spans if isinstance(spans, np.ndarray) else spans.get()
+    begins, ends, firsts = _chunks(pairs.tobytes(), x.size, xp, device)
     source = contiguous(x)
     sums = empty(x, (begins.size,), np.float64)
     y = empty(x, (len(spans),))
