@@ -21,7 +21,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,15 +98,23 @@ class Finding:
         return f"{place}{self.what}{inside}{source}"
 
 
-def check(run: str | Path | Callable[[], object], tool: str = "memcheck") -> list[Finding]:
+Run = str | Path | Callable[[], object]
+
+
+def check(
+    run: Run | Sequence[Run], tool: str = "memcheck", *, single: bool = False
+) -> list[Finding]:
     """Run kernels under a sanitizer and return what it found, each place once.
 
     Args:
         run: the name of one of this package's kernels, which is tried on all its samples, or
             `"kernel:name"` for one of its CUDA implementations; a Python file, which is run as a
             program; `"file.py:function"` or a function of a module, which is called without
-            arguments. Each of these launches the kernels to be checked.
+            arguments. Each of these launches the kernels to be checked. Several in a list are run
+            one after the other: they share what it takes to start.
         tool: `"memcheck"` or `"racecheck"`.
+        single: try kernels on the samples in single precision only: those in double precision
+            are converted. Mostly the code is the same, and half of it need not be compiled.
 
     Raises:
         ValueError: for another tool, or something that cannot be run.
@@ -115,12 +123,13 @@ def check(run: str | Path | Callable[[], object], tool: str = "memcheck") -> lis
     """
     if tool not in TOOLS:
         raise ValueError(f"tool must be one of {', '.join(TOOLS)}, not {tool!r}")
-    target = _target(run)
+    several = run if isinstance(run, (list, tuple)) else [run]
+    targets = [_target(r) for r in several]
     with tempfile.TemporaryDirectory(prefix="minigrad-check-") as folder:
         errors = Path(folder) / "errors.json"
         log = Path(folder) / "log"
         ended = subprocess.run(
-            [*_command(tool), json.dumps([target, str(errors)])],
+            [*_command(tool), json.dumps([targets, single, str(errors)])],
             env=_environment(TOOLS[tool], log),
             capture_output=True,
             text=True,
@@ -132,7 +141,8 @@ def check(run: str | Path | Callable[[], object], tool: str = "memcheck") -> lis
             findings += [_of_the_emulator(e) for e in json.loads(errors.read_text())]
         elif not findings:  # it did not get to its end
             told = (ended.stdout + ended.stderr + reports).strip()[-3000:]
-            raise RuntimeError(f"{target[-1] or target[1]} failed under {tool}:\n{told}")
+            names = ", ".join(target[-1] or target[1] for target in targets)
+            raise RuntimeError(f"{names} failed under {tool}:\n{told}")
     return list(dict.fromkeys(findings))
 
 
@@ -215,15 +225,16 @@ def _sanitizer_library(sanitizer: str) -> str:
 
 def in_child() -> None:
     """Run what the command line says, and write the emulator's own errors to a file."""
-    target, errors = json.loads(sys.argv[1])
+    targets, single, errors = json.loads(sys.argv[1])
     found: list[EmulatorError] = []
-    if target[0] == "kernel":
-        _run_samples(target[1], target[2], found)
-    else:
-        try:
-            _call(target)
-        except EmulatorError as error:
-            found.append(error)
+    for target in targets:
+        if target[0] == "kernel":
+            found += _run_samples(target[1], target[2], single)
+        else:
+            try:
+                _call(target)
+            except EmulatorError as error:
+                found.append(error)
     Path(errors).write_text(json.dumps([[e.kernel, e.what, e.file, e.line] for e in found]))
 
 
@@ -243,7 +254,7 @@ def _call(target: list[str]) -> None:
     getattr(module, name)()
 
 
-def _run_samples(name: str, only: str, found: list[EmulatorError]) -> None:
+def _run_samples(name: str, only: str, single: bool) -> Iterator[EmulatorError]:
     """Run the CUDA implementations of a kernel, or one, on the samples that they accept."""
     from ..registry import KERNELS
 
@@ -252,13 +263,25 @@ def _run_samples(name: str, only: str, found: list[EmulatorError]) -> None:
         if i.backend != "cuda-on-cpu" or only not in ("", i.name):
             continue
         for call in kernel.samples(np.random.default_rng(7)):
-            args = [np.asarray(a) if isinstance(a, np.generic) else a for a in call.args]
-            if i.accepts is not None and not i.accepts(*args, **call.options):
+            args, options = _converted(call.args, single), _converted(call.options, single)
+            if i.accepts is not None and not i.accepts(*args, **options):
                 continue
             try:
-                i.run(*args, **call.options)
+                i.run(*args, **options)
             except EmulatorError as error:
-                found.append(error)
+                yield error
+
+
+def _converted(value: Any, single: bool) -> Any:
+    """Arguments where NumPy's scalars are arrays; with `single`, float32 where they are float64."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        x = np.asarray(value)
+        return x.astype(np.float32) if single and x.dtype == np.float64 else x
+    if isinstance(value, dict):
+        return {key: _converted(v, single) for key, v in value.items()}
+    return (
+        type(value)(_converted(v, single) for v in value) if type(value) in (list, tuple) else value
+    )
 
 
 # What the sanitizers report

@@ -19,6 +19,8 @@ import tempfile
 import threading
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import CompileError
@@ -29,7 +31,7 @@ UNUSED = 30 * 24 * 3600.0
 """Seconds after which a library that nothing has used is deleted."""
 
 FLAGS = (
-    *("-x", "c++", "-std=c++17", "-O2", "-march=native", "-fPIC", "-shared", "-pthread"),
+    *("-std=c++17", "-march=native", "-fPIC", "-pthread"),
     "-fvisibility=hidden",  # the emulator's variables are each library's own
     "-fno-exceptions",  # CUDA has none
     "-fno-strict-aliasing",  # kernels read float* as float4*
@@ -37,15 +39,13 @@ FLAGS = (
     "-w",  # nvcc knows other pragmas, and other things to warn of
 )
 SANITIZERS = {
-    "": (),
-    "address": (
-        "-fsanitize=address",
-        "-fsanitize-recover=address",
-        "-g",
-        "-fno-omit-frame-pointer",
-    ),
-    "thread": ("-fsanitize=thread", "-g", "-fno-omit-frame-pointer"),
+    "": ("-O1",),
+    "address": ("-O0", "-g", "-fsanitize=address", "-fsanitize-recover=address"),
+    "thread": ("-O0", "-g", "-fsanitize=thread"),
 }
+"""The flags of each. Kernels of tests are small: what a higher level saves in running them it costs
+several times in compiling them."""
+
 SANITIZE = "MINIGRAD_CUDA_ON_CPU_SANITIZE"
 """The environment variable that asks for one of them; `check` sets it in the process it starts."""
 
@@ -91,6 +91,7 @@ def _identity(command: tuple[str, ...]) -> str:
         capture_output=True,
         text=True,
         check=False,
+        env=_environment(),
     )
     return run.stderr
 
@@ -166,7 +167,7 @@ def _warn(why: str) -> None:
 
 
 def _delete_unused(directory: Path) -> None:
-    for path in directory.glob("*.so*"):
+    for path in (*directory.glob("*.so*"), *directory.glob("headers-*/*")):
         try:
             if time.time() - path.stat().st_mtime > UNUSED:
                 path.unlink()
@@ -201,12 +202,6 @@ def _dynamic_shared(declaration: re.Match[str]) -> str:
     return f"static {kind}* const {name} = {memory};{lines}"
 
 
-@functools.cache
-def _headers() -> str:
-    """The text of the emulator's own headers."""
-    return "".join(path.read_text(encoding="utf-8") for path in sorted(HEADERS.rglob("*.h")))
-
-
 def library(source: Source) -> Path:
     """The source as a shared library, from the cache or compiled now.
 
@@ -216,35 +211,79 @@ def library(source: Source) -> Path:
     why = reason()
     if why:
         raise CompileError(f"{source.label} cannot be compiled: {why}")
-    command = tuple(compiler() or ())
     unit = translation_unit(source)
-    digest = hashlib.sha256()
-    parts = (unit, source.digest, _headers(), " ".join((*command, *flags())), _identity(command))
-    for part in parts:
-        digest.update(part.encode() + b"\0")
     directory = _directory()
-    path = directory / f"{source.path.stem}-{digest.hexdigest()[:24]}.so"
+    path = directory / f"{source.path.stem}-{_digest(unit, source.digest)}.so"
     if path.exists():
         path.touch()  # in use
         return path
     _delete_unused(directory)
-    partial = path.with_name(f"{path.name}-{os.getpid()}-{threading.get_ident()}")
-    try:
-        _compile(source, unit, command, partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    folders = [_compiled_headers(directory), HEADERS, source.path.parent, INCLUDE]
+    with _arriving(path) as partial:
+        options = ["-shared", *(f"-I{folder}" for folder in folders), "-x", "c++", "-"]
+        _compile(source.label, unit, options, partial)
     return path
 
 
-def _compile(source: Source, unit: str, command: tuple[str, ...], path: Path) -> None:
-    folders = [f"-I{f}" for f in (HEADERS, source.path.parent, INCLUDE)]
+def _compiled_headers(directory: Path) -> Path:
+    """A folder with the emulator's headers as g++ keeps them when it has read them.
+
+    It takes `cuda_on_cpu.h.gch` for `cuda_on_cpu.h` from the first folder that has either, if the
+    flags are the same. Reading the headers anew takes half of the time of most sources. (clang++
+    would only take it by another name, and reads the headers.)
+    """
+    folder = directory / f"headers-{_digest()}"
+    path = folder / "cuda_on_cpu.h.gch"
+    if path.exists():
+        path.touch()  # in use
+    elif "gcc version" in _identity(tuple(compiler() or ())):
+        folder.mkdir(exist_ok=True)
+        header = str(HEADERS / "cuda_on_cpu.h")
+        with suppress(CompileError), _arriving(path) as partial:  # said when a source includes it
+            _compile("the emulator", "", ["-x", "c++-header", header], partial)
+    return folder
+
+
+def _digest(*texts: str) -> str:
+    """Tells a library from any other: of these texts, and of what all of them depend on."""
+    command = tuple(compiler() or ())
+    digest = hashlib.sha256()
+    for part in (*texts, _headers(), *command, *flags(), _identity(command)):
+        digest.update(part.encode() + b"\0")
+    return digest.hexdigest()[:24]
+
+
+@functools.cache
+def _headers() -> str:
+    """Where the emulator's own headers lie, which debuggers tell, and their text."""
+    texts = (path.read_text(encoding="utf-8") for path in sorted(HEADERS.rglob("*.h")))
+    return f"{HEADERS}\0{''.join(texts)}"
+
+
+@contextmanager
+def _arriving(path: Path) -> Iterator[Path]:
+    """Another name to write a file under, which then takes its place as a whole."""
+    partial = path.with_name(f"{path.name}-{os.getpid()}-{threading.get_ident()}")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _compile(label: str, unit: str, options: list[str], path: Path) -> None:
     run = subprocess.run(
-        [*command, *flags(), *folders, "-o", str(path), "-"],
+        [*(compiler() or ()), *flags(), "-o", str(path), *options],
         input=unit,
         capture_output=True,
         text=True,
         check=False,
+        env=_environment(),
     )
     if run.returncode:
-        raise CompileError(f"{source.label} does not compile:\n{run.stderr.strip()}")
+        raise CompileError(f"{label} does not compile:\n{run.stderr.strip()}")
+
+
+def _environment() -> dict[str, str]:
+    """Without what was loaded before Python: a sanitizer would watch the compiler, too."""
+    return {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}

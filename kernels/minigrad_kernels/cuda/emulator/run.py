@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import EmulatorError
+from ..launch import MOST_THREADS_IN_ALL
 from ..source import Signature, Source
 from .build import library
 
@@ -42,7 +43,11 @@ class _Launch(ctypes.Structure):
         ("arguments", ctypes.POINTER(ctypes.c_void_p)),
         ("order", ctypes.c_int),
         ("seed", ctypes.c_uint),
+        ("watched", ctypes.c_void_p),
     )
+
+
+_watched = ctypes.create_string_buffer(8 * MOST_THREADS_IN_ALL + 8)  # see cuda_on_cpu::Watched
 
 
 class _Order(threading.local):
@@ -111,7 +116,7 @@ def launcher(source: Source, signature: Signature) -> Callable[..., None]:
         order, seed = _order.chosen or _parsed(os.environ.get(ORDER) or "forward")
         kept = [_argument(value) for value in values]
         pointers = (ctypes.c_void_p * len(kept))(*[ctypes.addressof(a) for a in kept])
-        launch = _Launch(grid, block, shared, pointers, order, seed)
+        launch = _Launch(grid, block, shared, pointers, order, seed, ctypes.addressof(_watched))
         poisoned = [_poisoned(values[i]) for i in written]
         with _turn:
             failed = function(ctypes.byref(launch))

@@ -40,6 +40,14 @@ struct Warp {
   const void* rows[WARP];  // of the matrices that ldmatrix loads
 };
 
+// What the thread sanitizer takes for the threads of a block, and what it is told at the beginning
+// and at the end of a launch. One of them, in memory that Python gives, serves all launches of all
+// libraries: making its threads takes longer than what most kernels do.
+struct Watched {
+  WatchedThread threads[MOST_THREADS];
+  Signal started, ended;
+};
+
 struct Block {
   uint3 index;  // blockIdx
   dim3 size, grid;
@@ -48,9 +56,10 @@ struct Block {
   Place barrier;
   unsigned rounds;
   bool has_copies;  // asynchronous ones
-  Signal ended, signals[2], fence;
+  Signal signals[2], fence;
   Context outside;
   WatchedThread outside_watched;
+  Watched* watched;
   void (*run)(void** arguments);
   void** arguments;
   unsigned turn;   // whose it is, an index of order
@@ -163,7 +172,7 @@ CUDA_ON_CPU_UNWATCHED inline unsigned barrier(bool condition, Place place) {
 }
 
 CUDA_ON_CPU_UNWATCHED inline void thread_exits() {
-  block.ended.release();
+  block.watched->ended.release();
   block.state[current->number] = EXITED;
   block.live--;
   if (block.arrived && block.arrived == block.live) {

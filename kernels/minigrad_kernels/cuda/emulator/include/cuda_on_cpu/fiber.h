@@ -43,7 +43,8 @@ cuda_on_cpu_switch:
 .size cuda_on_cpu_switch, . - cuda_on_cpu_switch
 )");
 
-inline void prepare(Context& context, char* stack, size_t size, void (*entry)()) {
+CUDA_ON_CPU_UNWATCHED inline void prepare(Context& context, char* stack, size_t size,
+                                          void (*entry)()) {
   void** top = reinterpret_cast<void**>(stack + size);
   *--top = nullptr;  // where entry would return to; also aligns its stack as a call does
   *--top = reinterpret_cast<void*>(entry);
@@ -51,7 +52,7 @@ inline void prepare(Context& context, char* stack, size_t size, void (*entry)())
   context.stack_pointer = top;
 }
 
-inline void switch_context(Context& from, Context& to) {
+CUDA_ON_CPU_UNWATCHED inline void switch_context(Context& from, Context& to) {
   cuda_on_cpu_switch(&from.stack_pointer, to.stack_pointer);
 }
 
@@ -61,7 +62,8 @@ struct Context {
   ucontext_t state;
 };
 
-inline void prepare(Context& context, char* stack, size_t size, void (*entry)()) {
+CUDA_ON_CPU_UNWATCHED inline void prepare(Context& context, char* stack, size_t size,
+                                          void (*entry)()) {
   getcontext(&context.state);
   context.state.uc_stack.ss_sp = stack;
   context.state.uc_stack.ss_size = size;
@@ -69,7 +71,9 @@ inline void prepare(Context& context, char* stack, size_t size, void (*entry)())
   makecontext(&context.state, entry, 0);
 }
 
-inline void switch_context(Context& from, Context& to) { swapcontext(&from.state, &to.state); }
+CUDA_ON_CPU_UNWATCHED inline void switch_context(Context& from, Context& to) {
+  swapcontext(&from.state, &to.state);
+}
 
 #endif
 

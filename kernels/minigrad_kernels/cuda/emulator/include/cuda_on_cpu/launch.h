@@ -19,6 +19,7 @@ struct Launch {
   void** arguments;
   int order;
   unsigned seed;
+  Watched* watched;
 };
 
 // Stacks. They are kept between launches: new ones would be zeroed by the operating system.
@@ -44,8 +45,6 @@ inline bool have_stacks() {
 
 // What the thread sanitizer takes for a thread: a stack. In the next block it is that of another
 // CUDA thread, so that two blocks which write to one place by the same threads are found.
-inline WatchedThread stack_owner[MOST_THREADS];
-
 CUDA_ON_CPU_UNWATCHED inline unsigned stack_of(unsigned number) {
 #if defined(__SANITIZE_THREAD__)
   return (number + block.turns) % block.threads;
@@ -102,6 +101,7 @@ CUDA_ON_CPU_UNWATCHED inline void check_edge(size_t dynamic) {
 }
 
 CUDA_ON_CPU_UNWATCHED inline void run_thread() {
+  block.watched->started.acquire();
   block.run(block.arguments);
   thread_exits();
 }
@@ -114,7 +114,7 @@ CUDA_ON_CPU_UNWATCHED inline void describe_threads() {
     thread.index = {number % block.size.x, number / block.size.x % block.size.y,
                     number / (block.size.x * block.size.y)};
     *stack_end(number) = STACK_END;
-    stack_owner[number].create();
+    block.watched->threads[number].create();
   }
 }
 
@@ -122,7 +122,7 @@ CUDA_ON_CPU_UNWATCHED inline void prepare_thread(unsigned number) {
   Thread& thread = block.thread[number];
   unsigned stack = stack_of(number);
   block.state[number] = READY;
-  thread.watched = stack_owner[stack];
+  thread.watched = block.watched->threads[stack];
   // At one offset in all stacks, local variables would compete for the same lines of the cache.
   size_t offset = stack * 5 % 61 * 64;
   prepare(thread.context, stacks + stack * STACK, STACK - offset, run_thread);
@@ -159,7 +159,8 @@ CUDA_ON_CPU_UNWATCHED inline void check_stacks() {
 }
 
 CUDA_ON_CPU_UNWATCHED inline void run_block(const Launch& launch, unsigned seed) {
-  forget_accesses_to_variables();
+  forget_accesses_to_variables(dynamic_shared + launch.shared,
+                               dynamic_shared + sizeof(dynamic_shared));
   block.live = block.threads;
   block.arrived = block.votes = block.turn = block.spins = 0;
   memset(block.warp, 0, sizeof(block.warp));
@@ -203,7 +204,9 @@ CUDA_ON_CPU_UNWATCHED inline int launch(void (*run)(void** arguments), const Lau
   block.grid = {launch.grid[0], launch.grid[1], launch.grid[2]};
   block.threads = block.size.x * block.size.y * block.size.z;
   block.outside_watched.adopt_current();
+  block.watched = launch.watched;
   describe_threads();
+  block.watched->started.release();
   block.run = run;
   block.arguments = launch.arguments;
   unsigned long long plane = static_cast<unsigned long long>(block.grid.x) * block.grid.y;
@@ -216,8 +219,7 @@ CUDA_ON_CPU_UNWATCHED inline int launch(void (*run)(void** arguments), const Lau
                    static_cast<unsigned>(at / plane)};
     run_block(launch, launch.seed + static_cast<unsigned>(at));
   }
-  block.ended.acquire();
-  for (unsigned i = 0; i < block.threads; i++) stack_owner[i].destroy();
+  block.watched->ended.acquire();
   check_stacks();
   fflush(stdout);  // of printf in kernels
   return message[0] != 0;

@@ -28,7 +28,6 @@ void __tsan_java_alloc(unsigned long memory, unsigned long size);
 void __tsan_java_free(unsigned long memory, unsigned long size);
 void* __tsan_get_current_fiber();
 void* __tsan_create_fiber(unsigned);
-void __tsan_destroy_fiber(void*);
 void __tsan_switch_to_fiber(void*, unsigned);
 void __tsan_acquire(void*);
 void __tsan_release(void*);
@@ -87,26 +86,33 @@ inline int find_segment(dl_phdr_info* library, size_t, void* found) {
   return 0;
 }
 
+inline void forget_accesses(unsigned long start, unsigned long end) {
+  __tsan_java_free(start, end - start);
+  __tsan_java_alloc(start, end - start);
+}
+
 #endif
 
 // Blocks run one after the other in the same shared memory. On a GPU nothing orders them: so
 // nothing tells the sanitizer that they are ordered, except that with each block the variables of
 // this library count as new memory. (The calls are those of a Java runtime, which moves its
-// objects.)
-inline void forget_accesses_to_variables() {
+// objects.) All but the given ones, which no kernel uses: it takes time for every byte.
+inline void forget_accesses_to_variables(const char* unused, const char* end_of_unused) {
 #if defined(__SANITIZE_THREAD__)
   static Segment segment{reinterpret_cast<unsigned long>(&segment), 0};
   if (!segment.size) dl_iterate_phdr(find_segment, &segment);
-  __tsan_java_free(segment.start, segment.size);
-  __tsan_java_alloc(segment.start, segment.size);
+  forget_accesses(segment.start, (reinterpret_cast<unsigned long>(unused) + 7) & ~7ul);
+  forget_accesses(reinterpret_cast<unsigned long>(end_of_unused) & ~7ul,
+                  segment.start + segment.size);
 #endif
 }
 
 struct WatchedThread {
 #if defined(__SANITIZE_THREAD__)
   void* handle;
-  void create() { handle = __tsan_create_fiber(0); }
-  void destroy() { __tsan_destroy_fiber(handle); }
+  void create() {
+    if (!handle) handle = __tsan_create_fiber(0);
+  }
   void adopt_current() { handle = __tsan_get_current_fiber(); }
   __attribute__((always_inline)) void switch_to() {
     const unsigned not_ordered = 1;  // handing over the processor orders nothing
@@ -114,7 +120,6 @@ struct WatchedThread {
   }
 #else
   void create() {}
-  void destroy() {}
   void adopt_current() {}
   void switch_to() {}
 #endif
