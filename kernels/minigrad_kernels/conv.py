@@ -51,6 +51,8 @@ _GEOMETRIES: list[tuple[Any, ...]] = [
     (2, 17, (9, 8), 33, (3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 1),
     (2, 16, (6, 7), 16, (3, 2), (2, 1), ((1, 1), (0, 2)), (1, 2), 16),
     (2, 32, (5, 6), 32, (3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 32),
+    (1, 32, (5, 6), 16, (3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 16),  # two channels a filter
+    (1, 2, (3, 4), 1, (3, 4), (1, 1), ((1, 1), (1, 2)), (1, 1), 1),  # one filter
 ]
 
 # The same, in half: whole packs of channels, as tensor cores want them.
@@ -388,7 +390,7 @@ def _depthwise(x: Array, filters: int, groups: int) -> bool:
 def _depthwise_forward(
     x: Array, w: Array, bias: Array | None = None, *, groups: int, **_: Any
 ) -> bool:
-    return _depthwise(x, len(w), groups) and _direct(x, w, bias)
+    return w.shape[1] == 1 and _depthwise(x, len(w), groups) and _direct(x, w, bias)
 
 
 def _depthwise_gradient(x: Array, g: Array, *, groups: int, **_: Any) -> bool:
@@ -498,8 +500,11 @@ def _in_half(
 
 def _one_each(x: Array, other: Array, bias: Array | None = None, **options: Any) -> bool:
     """Whether every channel has one filter."""
-    filters = other.shape[1] if "kernel_size" in options else len(other)
-    return x.shape[1] == filters == options["groups"] and _on_gpu(x, other, bias)
+    if "kernel_size" in options:
+        each = x.shape[1] == other.shape[1] == options["groups"]
+    else:
+        each = other.shape[1] == 1 and x.shape[1] == len(other) == options["groups"]
+    return each and _on_gpu(x, other, bias)
 
 
 def _in_tiles(x: Array, other: Array, bias: Array | None = None, **options: Any) -> bool:
