@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array, array_module
+from .backends import BACKENDS
 from .cuda.c_types import C_NAMES
 from .layout import plain
 from .registry import Arguments, Cost, arguments, kernel
@@ -118,11 +119,13 @@ def _rounded_matrices(a: Array, b: Array, **_: Any) -> bool:
     return _single_matrices(a, b) and _rounded(a, b)
 
 
-@matmul.on("cuda", name="numba", accepts=_single_matrices, worth=_asked_for)
-def _matmul_numba_cuda() -> Any:
-    from .cuda.matmul_numba import matmul
+if BACKENDS["numba"].available:
 
-    return matmul
+    @matmul.on("cuda", name="numba", accepts=_single_matrices, worth=_asked_for)
+    def _matmul_numba_cuda() -> Any:
+        from .cuda.matmul_numba import matmul
+
+        return matmul
 
 
 def _on_ladder(name: str, function: str, accepts: Any, eps: float) -> None:
