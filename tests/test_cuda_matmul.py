@@ -9,6 +9,8 @@ import itertools
 import os
 import subprocess
 import sys
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +172,25 @@ def test_operands_are_rounded_once_and_sums_are_exact(rng: Any, name: str, round
     with use(f"cuda-on-cpu:{name}"):
         check(matmul(a, b), wanted, 1.2e-7)
         check(linear(a, b.T, np.ones(70, "f4")), wanted + 1, 1.2e-7)
+
+
+def test_products_of_bfloat16(rng: Any) -> None:
+    """Of bits, and of the type that another package adds to NumPy, if it is installed."""
+    views: list[Any] = ["u2"]
+    if find_spec("ml_dtypes"):
+        views.append(import_module("ml_dtypes").bfloat16)
+    a, b = (bfloat16(rng.normal(size=s).astype("f4")) for s in ((3, 37, 50), (50, 70)))
+    wanted = a.astype("f8") @ b.astype("f8")
+    for view in views:
+        x, y = ((n.view("u4") >> 16).astype("u2").view(view) for n in (a, b))
+        c = matmul_tensor.matmul_of_bfloat16(x, y)
+        assert c.dtype == np.float32
+        check(c, wanted, 1.2e-7)
+        out = np.empty_like(c)
+        assert matmul_tensor.matmul_of_bfloat16(x, y, out=out) is out
+        np.testing.assert_array_equal(out, c)
+    with pytest.raises(TypeError, match="wants bfloat16 or its bits, not float32"):
+        matmul_tensor.matmul_of_bfloat16(a, b)
 
 
 def test_halves_are_added_in_float32() -> None:

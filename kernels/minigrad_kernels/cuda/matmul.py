@@ -106,8 +106,11 @@ def half_product(operands: Pair, sizes: Sizes, c: Array, **options: Any) -> None
     tensor_product(operands, sizes, c, number="half", **options)
 
 
-def multiplied(a: Array, b: Array, out: Array | None, product: Any) -> Array:
-    """`matmul` with a function that computes products, such as `plain_product`."""
+def multiplied(a: Array, b: Array, out: Array | None, product: Any, dtype: Any = None) -> Array:
+    """`matmul` with a function that computes products, such as `plain_product`.
+
+    `dtype` is the result's type, if it is not a's.
+    """
     left = a if a.ndim > 1 else a.reshape(1, -1)
     right = b if b.ndim > 1 else b.reshape(-1, 1)
     if left.shape[-1] != right.shape[-2]:
@@ -118,7 +121,7 @@ def multiplied(a: Array, b: Array, out: Array | None, product: Any) -> Array:
         shape = (*shape, a.shape[-2])
     if b.ndim > 1:
         shape = (*shape, b.shape[-1])
-    c = room(out, shape, a.dtype, a, b)
+    c = room(out, shape, a.dtype if dtype is None else dtype, a, b)
     if c.size:
         if right.ndim == 2 and left.ndim > 2:  # one matrix for all: their rows make one matrix
             left, batch = left.reshape(-1, left.shape[-1]), ()

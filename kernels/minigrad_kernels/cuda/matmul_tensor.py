@@ -51,6 +51,24 @@ def bfloat16_matmul(a: Array, b: Array, *, out: Array | None = None) -> Array:
     return multiplied(a, b, out, bfloat16_product)
 
 
+def matmul_of_bfloat16(a: Array, b: Array, *, out: Array | None = None) -> Array:
+    """`matmul` of bfloat16 numbers, with a result in float32.
+
+    Args:
+        a, b: the numbers' bits as uint16, or arrays of `ml_dtypes.bfloat16`.
+        out: of float32.
+
+    Raises:
+        TypeError: for arrays of other types.
+        ValueError: as `matmul`.
+    """
+    for x in (a, b):
+        if x.dtype != np.uint16 and x.dtype.name != BFLOAT16:
+            raise TypeError(f"matmul_of_bfloat16: wants bfloat16 or its bits, not {x.dtype}")
+    product = functools.partial(tensor_product, number=BFLOAT16)
+    return multiplied(a, b, out, product, np.float32)
+
+
 def tf32_product(operands: Pair, sizes: Sizes, c: Array, **options: Any) -> None:
     """Products of float32 numbers, rounded on their way to the tensor cores; `plain_product`."""
     tensor_product(operands, sizes, c, number="float", **options)
