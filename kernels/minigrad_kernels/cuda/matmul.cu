@@ -4,9 +4,9 @@
 // of its rows of A and its columns of B to shared memory, where all its threads find them, and
 // every thread multiplies THREAD_ROWS by THREAD_COLUMNS sums further, which it keeps in registers.
 //
-// Why tiles: with a tile of 128 x 128, a number that came from memory takes part in 128 multiply-
-// adds, which are 16 for each byte that is read. On paper, a large GPU does 10 in the time of a
-// byte from memory, and 5 in that of a byte from the L2 cache. Why 8 x 8 sums a thread: for 64
+// Why tiles: with a tile of 128 x 128, a number that came from memory takes part in 128
+// multiply-adds, which are 16 for each byte that is read. On paper, a large GPU does 10 in the time
+// of a byte from memory, and 5 in that of a byte from the L2 cache. Why 8 x 8 sums a thread: for 64
 // multiply-adds it reads 16 numbers of shared memory, in four instructions of 16 bytes, half of
 // what shared memory can deliver meanwhile. A warp is 4 rows of 8 threads: the 8 of a row read
 // neighbouring packs of B, which is free of bank conflicts, and the threads of a column the same
