@@ -32,6 +32,7 @@ def reductions(rng: np.random.Generator) -> Iterator[Arguments]:
     yield arguments(draw(2, 3, 4), axes=(1,), keepdims=False)
     yield arguments(draw(6, 8)[::2, ::-2], axes=(0,), keepdims=False)
     yield arguments(draw(0, 3), axes=(0,), keepdims=False)
+    yield arguments(draw(3, 0), axes=(0,), keepdims=False)
     yield arguments(draw(3, 0), axes=(0, 1), keepdims=False)
     yield arguments(draw(2, 3), axes=(), keepdims=False)
 

@@ -41,7 +41,7 @@ def _row_totals(x, partial, rows, length, chunk, chunks):
 
 
 @numba.njit
-def _add_rows(x, first, last, width, total, to, block):
+def add_rows(x, first, last, width, total, to, block):
     """total[to : to + width] = the sum of rows first to last of x (rows, width)."""
     clear(total, to, width)
     sums = total[to : to + width]
@@ -62,14 +62,14 @@ def _column_totals(x, partial, rows, width, parts):
     for part in prange(parts):
         first = min(np.intp(part) * each, rows)
         block = np.empty(width, x.dtype)
-        _add_rows(x, first, min(first + each, rows), width, partial, np.intp(part) * width, block)
+        add_rows(x, first, min(first + each, rows), width, partial, np.intp(part) * width, block)
 
 
 def sums(x: Array, *, axes: tuple[int, ...], keepdims: bool, out: Array | None = None) -> Array:
     """The sums of x over `axes`."""
     order = memory_order(x)
     shape = [x.shape[axis] for axis in order]
-    kept = [place for place, axis in enumerate(order) if axis not in axes and shape[place] > 1]
+    kept = [place for place, axis in enumerate(order) if axis not in axes and shape[place] != 1]
     first, last = (kept[0], kept[-1] + 1) if kept else (0, 0)
     outer, middle, inner = (
         math.prod(part) for part in (shape[:first], shape[first:last], shape[last:])

@@ -19,6 +19,8 @@ def sums(x: Array, *, axes: tuple[int, ...], keepdims: bool, out: Array | None =
         1 if axis in axes else n for axis, n in enumerate(x.shape) if keepdims or axis not in axes
     )
     check_out(out, shape)
+    if 0 in shape:
+        return deliver(empty(x, shape, x.dtype), out)
     order = memory_order(x)
     memory = x.transpose(order)
     if not memory.flags.c_contiguous:
