@@ -225,7 +225,7 @@ def adam_step(
     outputs = _outputs(out, [p, *state])
     xp = array_module(p)
     rate = lr / (1 - beta1**step)
-    root_correction = math.sqrt(1 - beta2**step)
+    correction = 1 / math.sqrt(1 - beta2**step)
     for p_, d, *rest in _pieces([p, g, *state, *outputs]):
         old, (new_p, *new) = rest[: len(state)], rest[len(state) :]
         if maximize:
@@ -242,7 +242,7 @@ def adam_step(
         if largest is not None:
             xp.maximum(old[2], new[1], out=new[2])
         xp.sqrt(new[-1], out=t)
-        t /= root_correction
+        t *= correction
         t += eps
         xp.divide(new[0], t, out=t)
         t *= rate

@@ -16,7 +16,7 @@ from numba import prange
 
 from ..arrays import Array, check_out, deliver
 from ..layout import dense, empty_like, flat, like
-from .compiled import CHUNK, Compiled, any_order, chunks, compiled, span
+from .compiled import CHUNK, EXPENSIVE, Compiled, any_order, chunks, compiled, span
 from .elementwise import elementwise
 
 
@@ -78,7 +78,7 @@ def _adam(p, g, m, v, rate, correction, beta1, beta2, eps, decay, shrink, sign):
             mi, vi = _moments(d, mi, vi, kept1, taken1, kept2, taken2)
             m_[i] = mi
             v_[i] = vi
-            p_[i] = pi * shrink_ - mi / (math.sqrt(vi) / correction_ + eps_) * rate_
+            p_[i] = pi * shrink_ - mi / (math.sqrt(vi) * correction_ + eps_) * rate_
 
 
 @compiled
@@ -98,7 +98,11 @@ def _amsgrad(p, g, m, v, largest, rate, correction, beta1, beta2, eps, decay, sh
             m_[i] = mi
             v_[i] = vi
             l_[i] = li
-            p_[i] = pi * shrink_ - mi / (math.sqrt(li) / correction_ + eps_) * rate_
+            p_[i] = pi * shrink_ - mi / (math.sqrt(li) * correction_ + eps_) * rate_
+
+
+_WEIGHTS = {_adam: EXPENSIVE, _amsgrad: EXPENSIVE}
+"""How many elements of cheap work one counts for: a division and a root take as long (measured)."""
 
 
 def sgd_step(
@@ -143,7 +147,7 @@ def adam_step(
     """Adam, AdamW where `decoupled`, AMSGrad with `largest`. Returns (p, m, v[, largest])."""
     rates = (
         lr / (1 - beta1**step),
-        math.sqrt(1 - beta2**step),
+        1 / math.sqrt(1 - beta2**step),
         beta1,
         beta2,
         eps,
@@ -176,7 +180,7 @@ def _update(
         for y, x in zip(new, old, strict=True):
             np.copyto(y, x)
     arrays = [flat(x) for x in (new[0], g, *new[1:])]
-    run = function.suited(model.size)
+    run = function.suited(model.size * _WEIGHTS.get(function, 1))
     run(*arrays, *rates)
     if in_place:
         return old

@@ -83,7 +83,7 @@ extern "C" __global__ void __launch_bounds__(ELEMENTWISE_THREADS)
 }
 
 // The numbers of Adam's formulas: running means m = kept1 m + taken1 d and
-// v = kept2 v + taken2 d^2, then p shrink - rate m / (sqrt(v) / correction + eps).
+// v = kept2 v + taken2 d^2, then p shrink - rate m / (sqrt(v) correction + eps).
 struct AdamNumbers {
   REAL rate, correction, eps, kept1, taken1, kept2, taken2, shrink;
   Direction direction;
@@ -93,7 +93,7 @@ struct AdamNumbers {
     return kept2 * v + d * d * taken2;
   }
   __device__ __forceinline__ REAL parameter(REAL p, REAL m, REAL v) const {
-    return p * shrink - m / (root(v) / correction + eps) * rate;
+    return p * shrink - m / (root(v) * correction + eps) * rate;
   }
 };
 

@@ -63,7 +63,7 @@ def adam_step(
     """Adam, AdamW where `decoupled`, AMSGrad with `largest`. Returns (p, m, v[, largest])."""
     numbers = (
         lr / (1 - beta1**step),
-        math.sqrt(1 - beta2**step),
+        1 / math.sqrt(1 - beta2**step),
         eps,
         *(beta1, 1 - beta1, beta2, 1 - beta2),
         1 - lr * weight_decay if decoupled else 1.0,
