@@ -202,7 +202,7 @@ from .random import (
     seed as seed,
     set_rng_state as set_rng_state,
 )
-from .recording import record as record
+from .recording import record as record, record_jointly as record_jointly
 from .tensor import (
     Tensor as Tensor,
     as_tensor as as_tensor,

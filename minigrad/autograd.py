@@ -61,14 +61,14 @@ class _ArrayValues:
         return copied(c) if sys.getrefcount(c) > known else c  # a rule may return what it kept
 
     @staticmethod
-    def offer(part: Any) -> None:
-        """Let a kernel write the gradient of a leaf straight to the memory set aside for it."""
-        offer(None if part is None else part.vacant())
+    def offer(*parts: Any) -> None:
+        """Let kernels write the gradients of leaves straight to the memory set aside for them."""
+        offer(*[None if part is None else part.vacant() for part in parts])
 
     @staticmethod
     def load(kept: tuple[Any, ...], node: Node) -> list[Any]:
         """What a rule gets of the several values that its edge keeps."""
-        return [node.output if k is OUTPUT else k.data for k in kept]
+        return [k if k is None else node.output if k is OUTPUT else k.data for k in kept]
 
     @staticmethod
     def hooked(g: Any, node: Node) -> Any:
@@ -228,11 +228,12 @@ def _run(
         seeds[node] = seeds[node] + value if node in seeds else value
     values: Any = _TensorValues if create_graph else _ArrayValues
     retain = create_graph if retain_graph is None else retain_graph
+    before = graph.mode.set(recording=create_graph)
     try:
-        with graph.modified(recording=create_graph):
-            return graph.propagate(seeds, values, retain, wanted, beyond_wanted)
+        return graph.propagate(seeds, values, retain, wanted, beyond_wanted)
     finally:
-        offer(None)  # a rule may have raised
+        graph.mode.set(**before)
+        offer()  # a rule may have raised
 
 
 def backward(

@@ -34,6 +34,51 @@ OUTPUT: Any = _Output()
 since output -> node -> rule -> output would be a cycle that only the garbage collector can free."""
 
 
+class Joint:
+    """One rule for all inputs of an operation, which finds their gradients together.
+
+    It is the rule of each of the operation's edges, and what it keeps is kept by each of them.
+
+    Attributes:
+        rule: called once in a pass: see `minigrad.recording.record_jointly`.
+        parents: the node of each input; None for a constant.
+        alive: for each input, whether it has a node.
+    """
+
+    __slots__ = ("alive", "parents", "rule")
+
+    def __init__(self, rule: Rule, parents: tuple[Node | None, ...]) -> None:
+        self.rule, self.parents = rule, parents
+        self.alive = tuple([parent is not None for parent in parents])
+
+    def contributions(
+        self,
+        g: Any,
+        kept: tuple[Any, ...],
+        node: Node,
+        values: Any,
+        leading: set[Node] | None,
+        offer: Any,
+    ) -> list[Any]:
+        """The gradients of the wanted inputs, as `propagate` wants them: to be popped in turn."""
+        wanted = self.alive
+        if leading is not None:
+            wanted = tuple([parent in leading for parent in self.parents])
+        if offer is not None:
+            places = [p.place for p in self.parents if p.__class__ is Leaf]
+            offer(*[place() for place in places if place is not None])
+        found = self.rule(g, *values.load(kept, node), wanted)
+        if offer is not None:
+            offer()
+        if not isinstance(found, (tuple, list)) or len(found) != sum(wanted):
+            what = len(found) if isinstance(found, (tuple, list)) else type(found).__name__
+            raise ValueError(
+                f"backward: the rule of {node.name} (called at {node.where()}) returned {what}, "
+                f"wanted a tuple of {sum(wanted)} gradients"
+            )
+        return list(reversed(found))
+
+
 class Node:
     """How one value was computed.
 
@@ -80,7 +125,8 @@ class Node:
         found = []
         for parent, _, kept in self.edges or ():
             values = () if kept is None else kept if kept.__class__ is tuple else (kept,)
-            found.append((parent, tuple(self.output if k is OUTPUT else k for k in values)))
+            present = (self.output if k is OUTPUT else k for k in values if k is not None)
+            found.append((parent, tuple(present)))
         return found
 
     def check_not_freed(self) -> None:
@@ -338,23 +384,28 @@ def propagate(
             node.check_not_freed()
         if node.turn > latest_change:
             values.check_unchanged(node)
+        shared: Any = None
         for parent, rule, kept in edges:
             if leading is not None and parent not in leading:
                 continue
             is_leaf = parent.__class__ is Leaf
-            offered = is_leaf and offer is not None and parent.place is not None
-            if offered:
-                offer(parent.place())
+            place = parent.place if is_leaf and offer is not None else None
+            if place is not None and rule.__class__ is not Joint:
+                offer(place())
             if kept is None:
                 c = rule(g)
             elif kept is OUTPUT:
                 c = rule(g, values.output(node) if differentiable else node.output)
-            elif kept.__class__ is tuple:
+            elif kept.__class__ is not tuple:
+                c = rule(g, kept if differentiable else kept.data)
+            elif rule.__class__ is not Joint:
                 c = rule(g, *values.load(kept, node))
             else:
-                c = rule(g, kept if differentiable else kept.data)
-            if offered:
-                offer(None)
+                if shared is None:
+                    shared = rule.contributions(g, kept, node, values, leading, offer)
+                c = shared.pop()
+            if place is not None and rule.__class__ is not Joint:
+                offer()
             if c.__class__ is not ndarray:
                 c = settle(c, node)
             if c.shape != parent.shape:
@@ -362,7 +413,8 @@ def propagate(
             if watched:
                 if mode.check_finite:
                     values.check_finite(c, node)
-                _tell("called", node, parent, rule, c)
+                called = rule.rule if rule.__class__ is Joint else rule
+                _tell("called", node, parent, called, c)
             if parent in pending:
                 contribution, c = c, pending[parent] + c
                 if c.__class__ is not ndarray:  # NumPy gives a number for 0-dimensional arrays
@@ -372,7 +424,7 @@ def propagate(
                     _tell("added", parent, contribution, c)
                 continue
             if is_leaf or (found and parent in found):
-                c = own(c, g, parent.place() if offered else None)
+                c = own(c, g, None if place is None else place())
             pending[parent] = c
             if not is_leaf:
                 heappush(queue, (parent.turn, parent))

@@ -11,14 +11,14 @@ import numpy as np
 from minigrad_kernels.arrays import array_module
 
 from . import dtypes
-from .graph import OUTPUT, Clock, Node, Rule, mode, tell_recorded, user_line
+from .graph import OUTPUT, Clock, Joint, Node, Rule, mode, tell_recorded, user_line
 from .tensor import Tensor, as_tensor, ndarray, together, wrap
 
 _new_tensor = Tensor.__new__
 _new_node = Node.__new__
 tick = Clock.tick
 
-Edge = tuple[Node, Rule, Any]
+Edge = tuple[Node, Any, Any]
 
 
 def record(operation: Any, output: Any, *edges: tuple[Tensor, Rule, Any]) -> Tensor:
@@ -112,6 +112,39 @@ def record_pair(
         node.line = user_line(2) if keeps or level > 1 else None
         if level > 1:
             tell_recorded(node)
+    return result
+
+
+def record_jointly(
+    operation: Any, output: Any, inputs: tuple[Tensor, ...], rule: Rule, kept: tuple[Any, ...]
+) -> Tensor:
+    """As `record`, for inputs whose gradients are best computed together, by one rule.
+
+    It is called once in a pass, as `rule(g, *kept, wanted)`: `wanted` is a tuple that says of each
+    input whether its gradient is asked for. It returns a tuple of the gradients of these inputs, in
+    their order. In `kept`, None may stand for what the gradients of this call will not need, such
+    as a factor of a constant.
+
+    >>> import numpy as np, minigrad as mg
+    >>> def product_rule(g, x, y, wanted):
+    ...     return tuple(g * other for other, want in zip((y, x), wanted) if want)
+    >>> def product(x, y):
+    ...     return mg.record_jointly(product, x.data * y.data, (x, y), product_rule, (x, y))
+    >>> x, y = (mg.tensor(n, requires_grad=True) for n in (2.0, 3.0))
+    >>> product(x, y).backward()
+    >>> x.grad, y.grad
+    (tensor(3.), tensor(2.))
+    """
+    result = wrap(output)
+    if mode.level:
+        joint = Joint(rule, tuple([x.node for x in inputs]))
+        live = [(parent, joint, kept) for parent in joint.parents if parent is not None]
+        if live:
+            result.node = _node(operation, live, output, True)
+            if _contains_output(kept):
+                result.node.output = output
+            if mode.level > 1:
+                tell_recorded(result.node)
     return result
 
 

@@ -27,7 +27,7 @@ from .conv import (
 )
 from .dropout import dropout as dropout
 from .embedding import embedding as embedding, embedding_gradient as embedding_gradient
-from .linear import linear as linear
+from .linear import linear as linear, linear_gradients as linear_gradients
 from .loss import (
     binary_cross_entropy as binary_cross_entropy,
     binary_cross_entropy_with_logits as binary_cross_entropy_with_logits,

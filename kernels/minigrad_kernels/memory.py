@@ -55,10 +55,10 @@ def empty(shape: int | tuple[int, ...], dtype: Any) -> Array:
         MemoryError: if there is not enough memory.
     """
     dtype = np.dtype(dtype)
-    offered = _offer.array
-    if offered is not None and offered.shape == shape and offered.dtype == dtype:
-        _offer.array = None
-        return offered
+    for offered in _offer.arrays:
+        if offered is not None and offered.shape == shape and offered.dtype == dtype:
+            _offer.arrays = tuple([a for a in _offer.arrays if a is not offered])
+            return offered
     size = (shape if isinstance(shape, int) else math.prod(shape)) * dtype.itemsize
     if size < SMALLEST:
         return np.empty(shape, dtype)
@@ -98,22 +98,23 @@ def owns(x: Array) -> bool:
 
 
 class _Offer(threading.local):
-    """An array that the current thread's next call of `empty` for such a one shall return."""
+    """Arrays that the current thread's next calls of `empty` for such ones shall return."""
 
-    array: Array | None = None
+    arrays: tuple[Array | None, ...] = ()
 
 
 _offer = _Offer()
 
 
-def offer(array: Array | None) -> None:
-    """Let the next `empty` of just this shape and type, in this thread, return this array.
+def offer(*arrays: Array | None) -> None:
+    """Let the next `empty` of just the shape and type of one of them, in this thread, return it.
 
-    So a kernel's result comes to lie where it is wanted, without a copy, and the kernel need not
-    know. Should another array of the kernel's get the place, that is as good as any memory: whoever
-    makes an offer looks afterwards where the result is. None takes an offer back.
+    So a kernel's results come to lie where they are wanted, without a copy, and the kernel need not
+    know. Should another array of the kernel's get a place, that is as good as any memory: whoever
+    makes an offer looks afterwards where the results are. A call takes back what was offered
+    before; None is no offer.
     """
-    _offer.array = array
+    _offer.arrays = arrays
 
 
 def _mapping(size: int) -> mmap.mmap:

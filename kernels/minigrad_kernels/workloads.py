@@ -93,7 +93,10 @@ def _products(draw: Random) -> Drawn:
     yield "matmul", "1024x1024 times 1024x1024", arguments(*(draw.normal(1024, 1024) for _ in "ab"))
     for rows, inputs, outputs in ((64, 8192, 1024), (256, 784, 128)):
         x, w, b = draw.normal(rows, inputs), draw.normal(outputs, inputs), draw.normal(outputs)
-        yield "linear", f"{rows} rows, {inputs} to {outputs}", arguments(x, w, b)
+        words = f"{rows} rows, {inputs} to {outputs}"
+        yield "linear", words, arguments(x, w, b)
+        g, y = draw.normal(rows, outputs), draw.normal(rows, outputs)
+        yield "linear_gradients", words, arguments(g, x, w, y)
 
 
 @dataclass(frozen=True)

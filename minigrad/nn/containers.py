@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, overload
 
+from . import functional as F
 from .activation import ReLU
+from .linear import Linear
 from .module import Module
 from .pooling import MaxPool2d
 
@@ -48,7 +50,7 @@ class _Numbered(Module):
         return len(self._names())
 
     def __iter__(self) -> Iterator[Module]:
-        return (self.__dict__[name] for name in self._names())
+        return iter([value for value in self.__dict__.values() if isinstance(value, Module)])
 
     def append(self, module: Module) -> Any:
         """Add a module at the end; returns itself.
@@ -76,10 +78,11 @@ class Sequential(_Numbered):
 
     Takes modules, or one dictionary that also names them.
 
-    A ReLU before a MaxPool2d is computed after it: the largest of numbers whose negative ones were
-    set to zero is their largest number, or zero. Results and gradients are the same to the last
-    bit, but for the sign of a zero in float16, and the ReLU sees a quarter of the numbers. Modules
-    with hooks, or in place, stay in order.
+    Two pairs are not computed one after the other, if nobody sees what is between them: neither has
+    hooks, or works in place. A Linear and a ReLU are one operation, `functional.linear_relu`. A
+    ReLU before a MaxPool2d comes after it: the largest of numbers whose negative ones were set to
+    zero is their largest number, or zero, and the ReLU sees a quarter of the numbers. Results are
+    the same to the last bit, but for the sign of a zero in float16.
 
     >>> from minigrad import nn
     >>> nn.Sequential(nn.Linear(2, 3), nn.ReLU())
@@ -99,22 +102,43 @@ class Sequential(_Numbered):
 
     def forward(self, input: Any) -> Any:
         """Pass `input` through all modules."""
-        modules = list(self)
-        for i in range(len(modules) - 1):
-            if _can_swap(modules[i], modules[i + 1]):
-                modules[i], modules[i + 1] = modules[i + 1], modules[i]
-        for module in modules:
-            input = module(input)
+        modules: list[Any] = [*self, None]
+        place = 0
+        while (module := modules[place]) is not None:
+            following = modules[place + 1]
+            both = _PAIRS.get((type(module), type(following)))
+            if both is None or _is_watched(module) or _is_watched(following):
+                input = module(input)
+                place += 1
+            else:
+                input = both(module, following, input)
+                place += 2
         return input
 
 
-def _can_swap(first: Module, second: Module) -> bool:
-    """Whether these are a ReLU and a max-pooling, and nobody sees what is between them."""
-    return (
-        type(first) is ReLU
-        and type(second) is MaxPool2d
-        and not (first.inplace or second.return_indices)
-        and not any(m._hooks or m._pre_hooks for m in (first, second))
+def _linear_relu(linear: Linear, _: ReLU, x: Any) -> Any:
+    return F.linear_relu(x, linear.weight, linear.bias)
+
+
+def _relu_last(relu: ReLU, pool: MaxPool2d, x: Any) -> Any:
+    return relu(pool(x))
+
+
+_PAIRS: dict[tuple[type, type], Callable[[Any, Any, Any], Any]] = {
+    (Linear, ReLU): _linear_relu,
+    (ReLU, MaxPool2d): _relu_last,
+}
+
+
+def _is_watched(module: Module) -> bool:
+    """Whether somebody sees what goes into a module, or comes out of it, besides its neighbours."""
+    options = module.__dict__
+    return bool(
+        module._hooks
+        or module._pre_hooks
+        or options.get("inplace")
+        or options.get("return_indices")
+        or "forward" in options
     )
 
 

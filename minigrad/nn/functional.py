@@ -21,6 +21,7 @@ from ..ops import (
     layer_norm as layer_norm,
     leaky_relu as leaky_relu,
     linear as linear,
+    linear_relu as linear_relu,
     log_softmax as log_softmax,
     max_pool2d as max_pool2d,
     mse_loss as mse_loss,

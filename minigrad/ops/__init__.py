@@ -107,7 +107,7 @@ from .linalg import (
     mv as mv,
     outer as outer,
 )
-from .linear import linear as linear
+from .linear import linear as linear, linear_relu as linear_relu
 from .loss import (
     binary_cross_entropy as binary_cross_entropy,
     binary_cross_entropy_with_logits as binary_cross_entropy_with_logits,

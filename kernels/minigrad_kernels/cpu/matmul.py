@@ -52,7 +52,7 @@ def pack(b, at, row, column, depth, columns, width, packed):
 
 
 @numba.njit
-def _product_block(batch, j0, i0, a, a_at, a_row, a_column, b, b_at, b_row, b_column, bias, relu,
+def product_block(batch, j0, i0, a, a_at, a_row, a_column, b, b_at, b_row, b_column, bias, relu,
                    c, rows, columns, depth, block, transposed):  # fmt: skip
     """A panel of columns of c, from column j0, for a block of rows, from row i0."""
     panel = PANEL_BYTES // c.itemsize
@@ -116,7 +116,7 @@ def _product(a, a_batch, a_row, a_column, b, b_batch, b_row, b_column, bias, rel
     for task in prange(batches * panels * row_blocks):
         place, row_block = divmod(np.intp(task), row_blocks)
         batch, number = divmod(place, panels)
-        _product_block(
+        product_block(
             batch, number * panel, row_block * block, a, batch * a_batch, a_row, a_column,
             b, batch * b_batch, b_row, b_column, bias, relu, c, rows, columns, depth, block,
             transposed,
@@ -146,6 +146,24 @@ def _dots(x, w, bias, relu, y, rows, columns, depth):
                 y[i * columns + j] = x.dtype.type(0) if relu and total <= 0 else total
 
 
+@numba.njit
+def axpy_block(first, last, start, stop, a, a_row, a_column, b, c, columns, depth):
+    """c[i, j] = sum over k of a[i, k] * b[k, j] for rows first <= i < last, start <= j < stop."""
+    for i in range(first, last):
+        ci = c[i * columns + start : i * columns + stop]
+        if depth == 0:
+            ci[:] = 0
+        for k in range(depth):
+            number = a[i * a_row + k * a_column]
+            bk = b[k * columns + start : k * columns + stop]
+            if k == 0:
+                for j in range(ci.size):
+                    ci[j] = number * bk[j]
+            else:
+                for j in range(ci.size):
+                    ci[j] += number * bk[j]
+
+
 @compiled
 def _axpys(a, a_row, a_column, b, c, rows, columns, depth):
     """c[i] = sum over k of a[i, k] * b[k], rows of b and c being contiguous."""
@@ -155,15 +173,10 @@ def _axpys(a, a_row, a_column, b, c, rows, columns, depth):
     row_blocks = (rows + step - 1) // step
     for task in prange(row_blocks * spans):
         row_block, part = divmod(np.intp(task), spans)
-        start, stop = part * span, min((part + 1) * span, columns)
-        for i in range(row_block * step, min((row_block + 1) * step, rows)):
-            ci = c[i * columns + start : i * columns + stop]
-            ci[:] = 0
-            for k in range(depth):
-                number = a[i * a_row + k * a_column]
-                bk = b[k * columns + start : k * columns + stop]
-                for j in range(ci.size):
-                    ci[j] += number * bk[j]
+        axpy_block(
+            row_block * step, min((row_block + 1) * step, rows),
+            part * span, min((part + 1) * span, columns), a, a_row, a_column, b, c, columns, depth,
+        )  # fmt: skip
 
 
 @compiled
@@ -193,6 +206,11 @@ def _strides(x: Array) -> tuple[Array, int, int]:
     return np.ascontiguousarray(x).reshape(-1), x.shape[1], 1
 
 
+def is_for_one_thread(work: int) -> bool:
+    """Whether so many multiply-adds are done sooner than another thread would help."""
+    return work <= FOR_ONE_THREAD
+
+
 NO_BIAS = {dtype: np.empty(0, dtype) for dtype in REALS}
 
 
@@ -211,32 +229,32 @@ def product(a: Array, b: Array, bias: Array | None = None, relu: bool = False) -
     b_memory, b_row, b_column = _strides(b)
     work = rows * columns * depth
     if rows <= FEW_ROWS and b_row == 1 and a_column == 1:
-        run = _dots.serial if work <= FOR_ONE_THREAD else _dots.parallel
+        run = _dots.serial if is_for_one_thread(work) else _dots.parallel
         run(a_memory, b_memory, start, relu, c.reshape(-1), rows, columns, depth)
         return c
     if (rows <= FEW_ROWS or depth <= FEW_ROWS) and b_column == 1 and bias is None and not relu:
-        run = _axpys.serial if work <= FOR_ONE_THREAD else _axpys.parallel
+        run = _axpys.serial if is_for_one_thread(work) else _axpys.parallel
         run(a_memory, a_row, a_column, b_memory, c.reshape(-1), rows, columns, depth)
         return c
-    run = _product.serial if work <= FOR_ONE_THREAD else _product.parallel
+    run = _product.serial if is_for_one_thread(work) else _product.parallel
     swapped = b_row == 1 and a.size < b.size and rows <= columns
     if swapped:
         run(
             b_memory, 0, b_column, b_row, a_memory, 0, a_column, a_row, start, relu,
-            c.reshape(-1), 1, columns, rows, depth, _block(columns, rows, work), True,
+            c.reshape(-1), 1, columns, rows, depth, block_of(columns, rows, work), True,
         )  # fmt: skip
     else:
         run(
             a_memory, 0, a_row, a_column, b_memory, 0, b_row, b_column, start, relu,
-            c.reshape(-1), 1, rows, columns, depth, _block(rows, columns, work), False,
+            c.reshape(-1), 1, rows, columns, depth, block_of(rows, columns, work), False,
         )  # fmt: skip
     return c
 
 
-def _block(rows: int, columns: int, work: int) -> int:
+def block_of(rows: int, columns: int, work: int) -> int:
     """How many rows a task computes: many, but so that there are tasks enough for all threads."""
     panels = -(-columns * 4 // PANEL_BYTES)
-    if work <= FOR_ONE_THREAD:
+    if is_for_one_thread(work):
         return -(-rows // ROWS) * ROWS
     blocks = max(1, -(-8 // panels))
     block = -(-rows // blocks)
@@ -266,10 +284,10 @@ def _batched(a: Array, b: Array) -> Array:
     (rows, depth), columns = a.shape[-2:], b.shape[-1]
     c = empty((*batch, rows, columns), a.dtype)
     work = count * rows * columns * depth
-    run = _product.serial if work <= FOR_ONE_THREAD else _product.parallel
+    run = _product.serial if is_for_one_thread(work) else _product.parallel
     run(
         *_batch_strides(a, batch), *_batch_strides(b, batch), NO_BIAS[a.dtype], False,
-        c.reshape(-1), count, rows, columns, depth, _block(rows, columns, 0), False,
+        c.reshape(-1), count, rows, columns, depth, block_of(rows, columns, 0), False,
     )  # fmt: skip
     return c
 

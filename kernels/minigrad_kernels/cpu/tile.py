@@ -120,12 +120,13 @@ class _Emitter:
                 self.builder.store(self.multiply_add(number, row[j], total), sums[i, j])
 
     def finish(self, sums: dict, relu: ir.Value, c: list) -> None:
-        """Write the sums, negative ones as zero if `relu`; NaN stays."""
+        """Write the sums, those that are not positive as 0 if `relu`; NaN stays."""
         zero = ir.Constant(self.type, None)
         for i, j in self.tile:
             total = self.builder.load(sums[i, j])
-            negative = self.builder.fcmp_ordered("<", total, zero)
-            clipped = self.builder.select(negative, zero, total)
+            clipped = self.builder.select(
+                self.builder.fcmp_ordered("<=", total, zero), zero, total
+            )  # -0.0 becomes 0.0, as in the kernel `relu`
             self.store(self.builder.select(relu, clipped, total), self.at(c[i], j * self.lanes))
 
     def copy(self, source: ir.Value, target: ir.Value, count: ir.Value) -> None:
@@ -251,7 +252,7 @@ def multiply(
     Rows of a begin at a_at + a_rows[a_row + i], rows of c at c_at + c_rows[c_row + i], i < rows, in
     elements of the arrays' memory; segments are segments[first:last], each `depth` steps long.
     Rows of b are b_step apart, and whole vectors of them may be read. `begin` is ZERO, ADD or START
-    (with start[start_at + j]); `relu`: negative sums become 0.
+    (with start[start_at + j]); `relu`: sums that are not positive become 0.
     """
     index = types.intp
     signature = types.void(
