@@ -34,7 +34,7 @@ struct Thread {
 };
 
 struct Warp {
-  unsigned waiting;  // lanes
+  unsigned waiting, exited;  // lanes
   unsigned rounds;
   Signal signals[2];
   const void* rows[WARP];  // of the matrices that ldmatrix loads
@@ -174,6 +174,7 @@ CUDA_ON_CPU_UNWATCHED inline unsigned barrier(bool condition, Place place) {
 CUDA_ON_CPU_UNWATCHED inline void thread_exits() {
   block.watched->ended.release();
   block.state[current->number] = EXITED;
+  block.warp[current->number / WARP].exited |= 1u << current->number % WARP;
   block.live--;
   if (block.arrived && block.arrived == block.live) {
     report_exited(block.barrier);

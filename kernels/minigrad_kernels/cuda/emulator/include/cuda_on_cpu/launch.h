@@ -27,6 +27,7 @@ struct Launch {
 // Only what is used takes memory. Not a power of two: else the pages in use would compete for a few
 // places among the addresses that the processor remembers.
 constexpr size_t STACK = 65 * 4096;
+constexpr size_t ENTRY = 8 * 1024;  // for the functions that a thread never leaves
 constexpr size_t MARGIN = 1024 * 1024;  // below the lowest, for overflows
 constexpr unsigned long long STACK_END = 0x9d5ab01ff1ce57ac;  // overwritten if a stack overflows
 
@@ -125,7 +126,9 @@ CUDA_ON_CPU_UNWATCHED inline void prepare_thread(unsigned number) {
   thread.watched = block.watched->threads[stack];
   // At one offset in all stacks, local variables would compete for the same lines of the cache.
   size_t offset = stack * 5 % 61 * 64;
-  prepare(thread.context, stacks + stack * STACK, STACK - offset, run_thread);
+  char* bottom = stacks + stack * STACK;
+  allow_access(bottom + STACK - ENTRY, ENTRY);  // as the last block left it
+  prepare(thread.context, bottom, STACK - offset, run_thread);
 }
 
 // Nobody can go on although some have not exited: say where the first of them waits, and another.
@@ -167,7 +170,6 @@ CUDA_ON_CPU_UNWATCHED inline void run_block(const Launch& launch, unsigned seed)
   if (block.has_copies) forget_copies();
   poison_shared_memory(launch.shared);
   choose_order(launch.order, seed);
-  allow_access(stacks, STACK * block.threads);  // as the last block left them
   for (unsigned i = 0; i < block.threads; i++) prepare_thread(i);
   current = &block.thread[block.order[0]];
   current->watched.switch_to();
@@ -221,6 +223,7 @@ CUDA_ON_CPU_UNWATCHED inline int launch(void (*run)(void** arguments), const Lau
   }
   block.watched->ended.acquire();
   check_stacks();
+  if (message[0]) allow_access(stacks, STACK * block.threads);  // threads stopped in functions
   fflush(stdout);  // of printf in kernels
   return message[0] != 0;
 }

@@ -6,8 +6,10 @@
 
 namespace cuda_on_cpu {
 
-inline unsigned lane_of(const Thread* thread) { return thread->number % WARP; }
-inline Thread* lanes_of(const Thread* thread) {
+CUDA_ON_CPU_UNWATCHED inline unsigned lane_of(const Thread* thread) {
+  return thread->number % WARP;
+}
+CUDA_ON_CPU_UNWATCHED inline Thread* lanes_of(const Thread* thread) {
   return &block.thread[thread->number - lane_of(thread)];
 }
 
@@ -31,11 +33,9 @@ CUDA_ON_CPU_UNWATCHED inline void check_mask(const char* operation, unsigned mas
   if (!(mask >> lane_of(me) & 1)) {
     refuse_mask(operation, mask, place, "calls it but is not in the mask", lane_of(me));
   }
-  unsigned first = me->number - lane_of(me);
-  for (unsigned lane = 0; lane < WARP && first + lane < block.threads; lane++) {
-    if ((mask >> lane & 1) && block.state[first + lane] == EXITED) {
-      refuse_mask(operation, mask, place, "is in the mask but has exited", lane);
-    }
+  unsigned missing = mask & block.warp[me->number / WARP].exited;
+  if (missing) {
+    refuse_mask(operation, mask, place, "is in the mask but has exited", __builtin_ctz(missing));
   }
 }
 
