@@ -254,12 +254,32 @@ def _linear_gradients_numba() -> Any:
 def _gradients_computable(
     g: Array, x: Array | None, w: Array | None, y: Array | None = None, **_: Any
 ) -> bool:
-    given = [a for a in (g, x, w, y) if a is not None]
-    return g.ndim > 0 and g.dtype in C_NAMES and all(a.dtype == g.dtype for a in given)
+    return g.ndim > 0 and g.dtype in C_NAMES and all(
+        a is None or a.dtype == g.dtype for a in (x, w, y)
+    )
 
 
-@linear_gradients.on("cuda", "cuda-on-cpu", accepts=_gradients_computable)
-def _linear_gradients_cuda() -> Any:
-    from .cuda.linear import linear_gradients
+def _gradients_rounded(
+    g: Array, x: Array | None, w: Array | None, y: Array | None = None, **_: Any
+) -> bool:
+    from .cuda.matmul_tensor import capable
 
-    return linear_gradients
+    return _gradients_computable(g, x, w, y) and g.dtype == np.float32 and capable(g)
+
+
+def _gradients_on_cuda(name: str, function: str, **options: Any) -> None:
+    @linear_gradients.on("cuda", "cuda-on-cpu", name=name, **options)
+    def build() -> Any:
+        from .cuda import linear_gradients
+
+        return getattr(linear_gradients, function)
+
+
+_gradients_on_cuda(
+    "bfloat16", "bfloat16_linear_gradients",
+    accepts=_gradients_rounded, worth=_asked_for, eps=BFLOAT16_EPS,
+)
+_gradients_on_cuda(
+    "tf32", "tf32_linear_gradients", accepts=_gradients_rounded, worth=_asked_for, eps=TF32_EPS
+)
+_gradients_on_cuda("", "linear_gradients", accepts=_gradients_computable)

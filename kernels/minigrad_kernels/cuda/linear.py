@@ -8,14 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, deliver, deliver_all
-from ..linear import check_fit
-from .activation import relu_gradient
+from ..arrays import Array, deliver
 from .arrays import contiguous
-from .matmul import half_product, matmul, plain_product, room
+from .matmul import half_product, plain_product, room
 from .matmul_operands import pair
 from .matmul_tensor import bfloat16_product, tf32_product
-from .reduce import sums
 
 
 def linear(
@@ -59,33 +56,3 @@ bfloat16_linear = functools.partial(linear, product=bfloat16_product)
 def product_of(dtype: Any) -> Any:
     """The function that computes products of numbers of a type."""
     return half_product if dtype == np.float16 else plain_product
-
-
-def linear_gradients(
-    g: Array,
-    x: Array | None,
-    w: Array | None,
-    y: Array | None = None,
-    *,
-    wanted: tuple[bool, bool, bool] = (True, True, True),
-    out: tuple[Array, ...] | None = None,
-) -> tuple[Array, ...]:
-    """Those of the gradients of x, w and b that are wanted; g counts as 0 where y <= 0.
-
-    One launch for each, and one for the ReLU: on a GPU every one of them is worth a launch.
-
-    Raises:
-        ValueError: if shapes do not fit, or those of the results and `out`.
-    """
-    check_fit(g, x, w, y, wanted)
-    if y is not None:
-        g = relu_gradient(g, y)
-    rows = g.reshape(math.prod(g.shape[:-1]), g.shape[-1])
-    found = []
-    if wanted[0] and w is not None:
-        found.append(matmul(rows, w).reshape(*g.shape[:-1], w.shape[1]))
-    if wanted[1] and x is not None:
-        found.append(matmul(rows.T, x.reshape(len(rows), x.shape[-1])))
-    if wanted[2]:
-        found.append(sums(rows, axes=(0,), keepdims=False))
-    return deliver_all(tuple(found), out)
