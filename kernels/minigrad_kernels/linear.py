@@ -254,8 +254,10 @@ def _linear_gradients_numba() -> Any:
 def _gradients_computable(
     g: Array, x: Array | None, w: Array | None, y: Array | None = None, **_: Any
 ) -> bool:
-    return g.ndim > 0 and g.dtype in C_NAMES and all(
-        a is None or a.dtype == g.dtype for a in (x, w, y)
+    return (
+        g.ndim > 0
+        and g.dtype in C_NAMES
+        and all(a is None or a.dtype == g.dtype for a in (x, w, y))
     )
 
 
@@ -276,8 +278,11 @@ def _gradients_on_cuda(name: str, function: str, **options: Any) -> None:
 
 
 _gradients_on_cuda(
-    "bfloat16", "bfloat16_linear_gradients",
-    accepts=_gradients_rounded, worth=_asked_for, eps=BFLOAT16_EPS,
+    "bfloat16",
+    "bfloat16_linear_gradients",
+    accepts=_gradients_rounded,
+    worth=_asked_for,
+    eps=BFLOAT16_EPS,
 )
 _gradients_on_cuda(
     "tf32", "tf32_linear_gradients", accepts=_gradients_rounded, worth=_asked_for, eps=TF32_EPS

@@ -125,7 +125,7 @@ def check(
     """
     if tool not in TOOLS:
         raise ValueError(f"tool must be one of {', '.join(TOOLS)}, not {tool!r}")
-    several = run if isinstance(run, (list, tuple)) else [run]
+    several: list[Any] = list(run) if isinstance(run, (list, tuple)) else [run]
     targets = [_target(r) for r in several]
     with tempfile.TemporaryDirectory(prefix="minigrad-check-") as folder:
         errors = Path(folder) / "errors.json"
