@@ -188,8 +188,9 @@ class Mode(threading.local):
 
     def set(self, **changes: Any) -> dict[str, Any]:
         """Change some of the settings; returns the earlier values, to be set back."""
-        before = {name: getattr(self, name) for name in changes}
+        before = {}
         for name, value in changes.items():
+            before[name] = getattr(self, name)
             setattr(self, name, value)
         watched = bool(self.observers) or self.check_finite
         self.level = 0 if not self.recording else 1 + watched

@@ -160,7 +160,11 @@ def _node(operation: Any, edges: Any, output: Any, with_line: bool) -> Node:
 
 
 def _contains_output(kept: tuple[Any, ...]) -> bool:
-    return any(k is OUTPUT for k in kept)  # `in` would compare tensors with ==
+    # `in` would compare tensors with ==, and a generator takes longer.
+    for k in kept:  # noqa: SIM110
+        if k is OUTPUT:
+            return True
+    return False
 
 
 def record_view(operation: Any, output: Any, *edges: tuple[Tensor, Rule, Any]) -> Tensor:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +17,7 @@ from hammering import ROUNDS, THREADS, calls, hammer
 
 import minigrad
 import minigrad_kernels as kernels
+from minigrad_kernels import threads
 from minigrad_kernels.threads import get_num_threads, set_num_threads
 
 LARGE = np.linspace(-1, 1, 300_003, dtype=np.float32)
@@ -66,6 +69,33 @@ def test_kernels_run_on_so_many_from_every_python_thread() -> None:
         thread.start()
         thread.join()
         assert found == [n, n]
+
+
+def test_whether_the_pool_is_awake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "AWAKE", 3600.0)
+    monkeypatch.setattr(threads, "_last", -math.inf)
+    kernels.relu(LARGE[:4000])  # too small for several threads
+    assert not threads.awake()
+    kernels.relu(LARGE)
+    assert threads.awake()
+
+
+@pytest.mark.parametrize("awake", [True, False])
+def test_a_small_step_of_an_optimizer_wakes_nobody(
+    awake: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "AWAKE", 3600.0)
+    p, g, m, v = (np.ones(50_000, np.float32) for _ in "pgmv")
+    rates: dict[str, Any] = {"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "step": 1}
+    rates |= {"weight_decay": 0.0, "decoupled": False, "maximize": False}
+    for size, is_large in ((p.size, False), (1000, False), (10 * p.size, True)):
+        arrays = [np.resize(a, size) for a in (p, g, m, v)]
+        kernels.adam_step(*arrays, **rates)  # compiled, and the pool started
+        before = time.perf_counter() if awake else -math.inf
+        monkeypatch.setattr(threads, "_last", before)
+        kernels.adam_step(*arrays, **rates)
+        used = threads._last != before
+        assert used == (is_large or (awake and size == p.size))
 
 
 BLAS = """

@@ -16,6 +16,7 @@ from .compiled import CHUNK, compiled
 from .matmul import (
     FEW_ROWS,
     MANY_COLUMNS,
+    NO_BIAS,
     axpy_block,
     block_of,
     is_for_one_thread,
@@ -46,20 +47,20 @@ def linear(
 # Gradients
 
 SPAN = 512
-"""Columns of a task where there are few rows."""
+"""Columns of a task where there are few rows, on several threads."""
 
 PASSES = 4
 """How many multiply-adds count for the work that is done once for each element of g."""
 
 
 @numba.njit
-def _prepare(part, parts, g, y, cleared, h, turned, partial, rows, outputs):
+def _prepare(part, parts, g, y, h, turned, partial, rows, outputs):
     """For a part of the rows: g with 0 where y <= 0, h transposed, the sums of its columns."""
     each = (rows + parts - 1) // parts
     first, last = min(part * each, rows), min((part + 1) * each, rows)
-    if cleared.size:
+    if y.size:
         within = slice(first * outputs, last * outputs)
-        a, b, c = g[within], y[within], cleared[within]
+        a, b, c = g[within], y[within], h[within]
         for i in range(a.size):
             gi = a[i]
             c[i] = a.dtype.type(0) if b[i] <= 0 else gi
@@ -68,6 +69,17 @@ def _prepare(part, parts, g, y, cleared, h, turned, partial, rows, outputs):
     if partial.size:
         block = np.empty(outputs, h.dtype)
         add_rows(h, first, last, outputs, partial, part * outputs, block)
+
+
+@numba.njit
+def _task(rows, outputs, columns, panel, few, alone):
+    """How many rows of gx, or of gw, a task computes, and how many columns."""
+    if not few:
+        return block_of(rows, columns, alone), block_of(outputs, columns, alone), panel
+    if alone:
+        return max(1, rows), max(1, outputs), max(1, columns)
+    products = 4 * CHUNK // SPAN
+    return max(1, products // max(1, outputs)), max(1, products // max(1, rows)), SPAN
 
 
 @numba.njit
@@ -84,26 +96,35 @@ def _block_of_product(i0, j0, a, a_row, a_column, b, c, rows, columns, depth, bl
 
 
 @compiled
-def _gradients(g, y, h, cleared, turned, partial, x, w, gx, gw, gb, rows, outputs, inputs,
-               parts, x_block, w_block, span, few):  # fmt: skip
+def _gradients(g, y, room, x, w, gx, gw, gb, alone):
     """gx (rows, inputs) = h @ w, gw (outputs, inputs) = h.T @ x, gb (outputs,) = sum of rows of h.
 
-    All are C-contiguous; without elements for what is not wanted, or not needed. h (rows,
-    outputs) is g, or `cleared`, which becomes g with 0 where y <= 0. `turned` becomes h transposed,
-    `partial` (parts, outputs) the sums of parts of the rows; if there is one part, it is gb. A task
-    computes a block of rows of gx or gw, `span` columns wide: those of both that read and write the
+    h (rows, outputs) is g with 0 where y <= 0. All are C-contiguous; what is not wanted, or not
+    needed, has no elements. `room` is for h and for h transposed, where they are large. A task
+    computes a block of rows of gx or gw, some columns wide: those of both that read and write the
     same columns follow each other.
     """
-    g, y, h, cleared, turned = g.ravel(), y.ravel(), h.ravel(), cleared.ravel(), turned.ravel()
-    partial, x, w = partial.ravel(), x.ravel(), w.ravel()
-    gx, gw = gx.ravel(), gw.ravel()
+    (rows, outputs), inputs = g.shape, max(x.shape[1], w.shape[1])
+    if g.size <= CHUNK:
+        room = np.empty(2 * g.size, g.dtype)
+    g, y, x, w, gx, gw = g.ravel(), y.ravel(), x.ravel(), w.ravel(), gx.ravel(), gw.ravel()
+    few = rows <= FEW_ROWS or outputs <= FEW_ROWS
+    turns = gw.size > 0 and not few and inputs >= MANY_COLUMNS
+    h = room[: g.size] if y.size else g
+    turned = room[g.size : 2 * g.size] if turns else room[:0]
+
+    parts = max(1, min(16, rows // ROWS, g.size // CHUNK))
+    partial = gb if parts == 1 else np.empty(parts * gb.size, g.dtype)
     for part in prange(parts):
-        _prepare(np.intp(part), parts, g, y, cleared, h, turned, partial, rows, outputs)
+        _prepare(np.intp(part), parts, g, y, h, turned, partial, rows, outputs)
     if parts > 1 and gb.size:
         gb[:] = 0
         for part in range(parts):
             for j in range(outputs):
                 gb[j] += partial[part * outputs + j]
+
+    panel = PANEL_BYTES // g.itemsize
+    x_block, w_block, span = _task(rows, outputs, inputs, panel, few, alone)
     spans = (inputs + span - 1) // span
     x_blocks = (rows + x_block - 1) // x_block if gx.size else 0
     blocks = x_blocks + ((outputs + w_block - 1) // w_block if gw.size else 0)
@@ -114,7 +135,7 @@ def _gradients(g, y, h, cleared, turned, partial, x, w, gx, gw, gb, rows, output
                 number * x_block, place * span, h, outputs, 1, w, gx,
                 rows, inputs, outputs, x_block, span, few,
             )  # fmt: skip
-        elif turned.size:
+        elif turns:
             _block_of_product(
                 (number - x_blocks) * w_block, place * span, turned, rows, 1, x, gw,
                 outputs, inputs, rows, w_block, span, few,
@@ -126,7 +147,7 @@ def _gradients(g, y, h, cleared, turned, partial, x, w, gx, gw, gb, rows, output
             )  # fmt: skip
 
 
-_NOTHING = {dtype: np.empty((0, 0), dtype) for dtype in REALS}
+_NO_MATRIX = {dtype: np.empty((0, 0), dtype) for dtype in REALS}
 
 
 def linear_gradients(
@@ -147,46 +168,27 @@ def linear_gradients(
     check_fit(g, x, w, y, wanted)
     *batch, outputs = g.shape
     inputs = x.shape[-1] if by_w else w.shape[-1] if by_x else 0  # type: ignore[union-attr]
-    rows = math.prod(batch)
-    dtype, nothing = g.dtype, _NOTHING[g.dtype]
+    dtype = g.dtype
+    none, nothing = NO_BIAS[dtype], _NO_MATRIX[dtype]
     # Parameters may have places set aside, which gx, if it were first, could get.
     gw = empty((outputs, inputs), dtype) if by_w else nothing
-    gb = empty((outputs,), dtype) if by_b else nothing
+    gb = empty((outputs,), dtype) if by_b else none
     gx = empty((*batch, inputs), dtype) if by_x else nothing
-    few = rows <= FEW_ROWS or outputs <= FEW_ROWS
-    turns = by_w and not few and inputs >= MANY_COLUMNS
-    parts = max(1, min(16, rows // ROWS, g.size // CHUNK))
-    alone = is_for_one_thread(rows * outputs * max(inputs, PASSES))
-    g = _matrix(g)
-    cleared = nothing if y is None else empty((rows, outputs), dtype)
+    needs_room = g.size > CHUNK and (y is not None or (by_w and inputs >= MANY_COLUMNS))
+    alone = is_for_one_thread(g.size * max(inputs, PASSES))
     run = _gradients.serial if alone else _gradients.parallel
     run(
-        g,
+        _matrix(g if g.flags.writeable else g.copy()),  # compiled code takes g for h, or `room`
         nothing if y is None else _matrix(y),
-        g if y is None else cleared,
-        cleared,
-        empty((outputs, rows), dtype) if turns else nothing,
-        gb.reshape(1, -1) if parts == 1 or not by_b else empty((parts, outputs), dtype),
+        empty(2 * g.size, dtype) if needs_room else none,
         _matrix(x) if by_w else nothing,
         _matrix(w) if by_x else nothing,
-        _matrix(gx), gw, gb.reshape(-1), rows, outputs, inputs,
-        parts, *_task(rows, outputs, inputs, PANEL_BYTES // dtype.itemsize, few, alone), few,
+        _matrix(gx), gw, gb, alone,
     )  # fmt: skip
-    results = [found for found, want in zip((gx, gw, gb), wanted, strict=True) if want]
-    return deliver_all(tuple(results), out)
-
-
-def _task(
-    rows: int, outputs: int, inputs: int, panel: int, few: bool, alone: bool
-) -> tuple[int, int, int]:
-    """How many rows of gx, or of gw, a task computes, and how many columns."""
-    if not few:
-        work = rows * outputs * inputs
-        return block_of(rows, inputs, work), block_of(outputs, inputs, work), panel
-    if alone:
-        return max(1, rows), max(1, outputs), max(1, inputs)
-    products = 4 * CHUNK // SPAN
-    return max(1, products // max(1, outputs)), max(1, products // max(1, rows)), SPAN
+    if by_x and by_w and by_b:
+        return deliver_all((gx, gw, gb), out)
+    found = [a for a, want in zip((gx, gw, gb), wanted, strict=True) if want]
+    return deliver_all(tuple(found), out)
 
 
 def _matrix(x: Array) -> Array:

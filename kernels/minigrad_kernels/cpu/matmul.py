@@ -12,6 +12,7 @@ import math
 import numba
 import numpy as np
 from numba import prange
+from numba.extending import register_jitable
 
 from ..arrays import Array, deliver
 from ..layout import REALS
@@ -236,29 +237,31 @@ def product(a: Array, b: Array, bias: Array | None = None, relu: bool = False) -
         run = _axpys.serial if is_for_one_thread(work) else _axpys.parallel
         run(a_memory, a_row, a_column, b_memory, c.reshape(-1), rows, columns, depth)
         return c
-    run = _product.serial if is_for_one_thread(work) else _product.parallel
+    alone = is_for_one_thread(work)
+    run = _product.serial if alone else _product.parallel
     swapped = b_row == 1 and a.size < b.size and rows <= columns
     if swapped:
         run(
             b_memory, 0, b_column, b_row, a_memory, 0, a_column, a_row, start, relu,
-            c.reshape(-1), 1, columns, rows, depth, block_of(columns, rows, work), True,
+            c.reshape(-1), 1, columns, rows, depth, block_of(columns, rows, alone), True,
         )  # fmt: skip
     else:
         run(
             a_memory, 0, a_row, a_column, b_memory, 0, b_row, b_column, start, relu,
-            c.reshape(-1), 1, rows, columns, depth, block_of(rows, columns, work), False,
+            c.reshape(-1), 1, rows, columns, depth, block_of(rows, columns, alone), False,
         )  # fmt: skip
     return c
 
 
-def block_of(rows: int, columns: int, work: int) -> int:
+@register_jitable
+def block_of(rows, columns, alone):
     """How many rows a task computes: many, but so that there are tasks enough for all threads."""
-    panels = -(-columns * 4 // PANEL_BYTES)
-    if is_for_one_thread(work):
-        return -(-rows // ROWS) * ROWS
-    blocks = max(1, -(-8 // panels))
-    block = -(-rows // blocks)
-    return min(max(36, -(-block // ROWS) * ROWS), 480)
+    if alone:
+        return max(1, (rows + ROWS - 1) // ROWS) * ROWS
+    panels = (4 * columns + PANEL_BYTES - 1) // PANEL_BYTES
+    blocks = (8 + panels - 1) // max(1, panels)
+    block = (rows + blocks - 1) // max(1, blocks)
+    return min(max(36, (block + ROWS - 1) // ROWS * ROWS), 480)
 
 
 def matmul(a: Array, b: Array, *, out: Array | None = None) -> Array:
@@ -287,7 +290,7 @@ def _batched(a: Array, b: Array) -> Array:
     run = _product.serial if is_for_one_thread(work) else _product.parallel
     run(
         *_batch_strides(a, batch), *_batch_strides(b, batch), NO_BIAS[a.dtype], False,
-        c.reshape(-1), count, rows, columns, depth, block_of(rows, columns, 0), False,
+        c.reshape(-1), count, rows, columns, depth, block_of(rows, columns, True), False,
     )  # fmt: skip
     return c
 

@@ -16,6 +16,7 @@ from numba import prange
 
 from ..arrays import Array, check_out, deliver
 from ..layout import dense, empty_like, flat, like
+from ..threads import awake
 from .compiled import CHUNK, EXPENSIVE, Compiled, any_order, chunks, compiled, span
 from .elementwise import elementwise
 
@@ -180,7 +181,8 @@ def _update(
         for y, x in zip(new, old, strict=True):
             np.copyto(y, x)
     arrays = [flat(x) for x in (new[0], g, *new[1:])]
-    run = function.suited(model.size * _WEIGHTS.get(function, 1))
+    # A small step alone (the rest of a training step may be too small for others) wakes nobody.
+    run = function.suited(model.size * (_WEIGHTS.get(function, 1) if awake() else 1))
     run(*arrays, *rates)
     if in_place:
         return old
