@@ -196,7 +196,7 @@ def tests(device: Emulator) -> Outcome:
         command += [f"--junitxml={report}", "--no-header"]
         if find_spec("xdist") and device.is_gpu:
             command += ["-n", "6"]
-        _run(command, max(30.0, end - time.monotonic()))
+        _run(command, max(20.0, end - time.monotonic()))
         read_report(report, outcome)
     return outcome
 
@@ -314,7 +314,7 @@ def _benchmarks(device: Emulator, folder: Path) -> None:
         command += ["--limit", str(SECONDS[suite])]
         command += ["--peers", "torch"] if find_spec("torch") and device.is_gpu else []
         command += [] if device.is_gpu else ["--quick", "--emulated", "--only", "softmax"]
-        _run(command, 1.5 * SECONDS[suite])
+        _run(command, 1.3 * SECONDS[suite])
         if file.exists():
             parts.append(json.loads(file.read_text(encoding="utf-8")))
     if not parts:
