@@ -136,6 +136,10 @@ def test_checking_what_cannot_be_checked(tmp_path: Path) -> None:
         check(fails)
 
 
-def test_a_kernel_by_its_name() -> None:
-    """On all its samples; that one run is enough, for the others are compiled anew for it."""
-    assert check("log_softmax_gradient", "racecheck") == []
+def test_several_in_one_process() -> None:
+    """Kernels of ours by their names: all of them on all samples have a file of their own."""
+    found = check(["relu:cuda-on-cpu", out_of_shared, deadlock], "memcheck", single=True)
+    assert {f.tool: f.function for f in found} == {
+        "memcheck": "out_of_shared",
+        "emulator": "deadlock",
+    }

@@ -231,7 +231,7 @@ def in_child() -> None:
     found: list[EmulatorError] = []
     for target in targets:
         if target[0] == "kernel":
-            found += _run_samples(target[1], target[2], single)
+            found += run_samples(target[1], target[2], single=single)
         else:
             try:
                 _call(target)
@@ -256,8 +256,11 @@ def _call(target: list[str]) -> None:
     getattr(module, name)()
 
 
-def _run_samples(name: str, only: str, single: bool) -> Iterator[EmulatorError]:
-    """Run the CUDA implementations of a kernel, or one, on the samples that they accept."""
+def run_samples(name: str, only: str = "", *, single: bool = False) -> Iterator[EmulatorError]:
+    """Run the CUDA implementations of a kernel, or one, on the samples that they accept.
+
+    Yields the errors of the emulator; for `single` see `check`.
+    """
     from ..registry import KERNELS
 
     kernel = KERNELS[name]
