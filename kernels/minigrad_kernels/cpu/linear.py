@@ -12,7 +12,7 @@ from ..arrays import Array, deliver, deliver_all
 from ..layout import REALS, contiguous
 from ..linear import check_fit
 from ..memory import empty
-from .compiled import CHUNK, compiled
+from .compiled import ALONE, CHUNK, compiled
 from .matmul import (
     FEW_ROWS,
     MANY_COLUMNS,
@@ -113,13 +113,15 @@ def _gradients(g, y, room, x, w, gx, gw, gb, alone):
     h = room[: g.size] if y.size else g
     turned = room[g.size : 2 * g.size] if turns else room[:0]
 
-    parts = max(1, min(16, rows // ROWS, g.size // CHUNK))
-    partial = gb if parts == 1 else np.empty(parts * gb.size, g.dtype)
-    for part in prange(parts):
-        _prepare(np.intp(part), parts, g, y, h, turned, partial, rows, outputs)
-    if parts > 1 and gb.size:
+    if g.size <= ALONE:
+        _prepare(0, 1, g, y, h, turned, gb, rows, outputs)
+    else:
+        parts = max(1, min(16, rows // ROWS))
+        partial = np.empty(parts * gb.size, g.dtype)
+        for part in prange(parts):
+            _prepare(np.intp(part), parts, g, y, h, turned, partial, rows, outputs)
         gb[:] = 0
-        for part in range(parts):
+        for part in range(parts if gb.size else 0):
             for j in range(outputs):
                 gb[j] += partial[part * outputs + j]
 
