@@ -101,7 +101,15 @@ def linear(draw: Any) -> Calls:
 
 @family
 def conv(draw: Any) -> Calls:
-    sizes = (4, 16, 32), (4, 16, 64), (4, 16, 128), (3, 16, 32), (3, 16, 64), (4, 6, 256), (8, 6, 256)
+    sizes = (
+        (4, 16, 32),
+        (4, 16, 64),
+        (4, 16, 128),
+        (3, 16, 32),
+        (3, 16, 64),
+        (4, 6, 256),
+        (8, 6, 256),
+    )
     for channels, size, filters in sizes:
         x, w = channels_last(draw(1, channels, size, size)), draw(filters, channels, 3, 3)
         g = channels_last(draw(1, filters, size, size))
