@@ -101,21 +101,14 @@ def linear(draw: Any) -> Calls:
 
 @family
 def conv(draw: Any) -> Calls:
-    sizes = (
-        (4, 16, 32),
-        (4, 16, 64),
-        (4, 16, 128),
-        (3, 16, 32),
-        (3, 16, 64),
-        (4, 6, 256),
-        (8, 6, 256),
-    )
-    for channels, size, filters in sizes:
-        x, w = channels_last(draw(1, channels, size, size)), draw(filters, channels, 3, 3)
-        g = channels_last(draw(1, filters, size, size))
-        options = {"stride": (1, 1), "padding": ((1, 1), (1, 1)), "dilation": (1, 1), "groups": 1}
+    options = {"stride": (1, 1), "padding": ((1, 1), (1, 1)), "dilation": (1, 1), "groups": 1}
+    for channels, filters in ((4, 32), (4, 64), (4, 128), (3, 32), (3, 64)):
+        x, w = channels_last(draw(1, channels, 16, 16)), draw(filters, channels, 3, 3)
         yield "conv2d", arguments(x, w, **options)
-        yield "conv2d_input_gradient", arguments(g, w, input_size=(size, size), **options)
+    for channels, filters in ((8, 32), (4, 128), (4, 256), (8, 256)):
+        x, w = channels_last(draw(1, channels, 6, 6)), draw(filters, channels, 3, 3)
+        g = channels_last(draw(1, filters, 6, 6))
+        yield "conv2d_input_gradient", arguments(g, w, input_size=(6, 6), **options)
         yield "conv2d_weight_gradient", arguments(x, g, kernel_size=(3, 3), **options)
 
 
