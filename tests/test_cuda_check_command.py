@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from minigrad import cli
+from minigrad.commands import cuda_check
 from minigrad_kernels import BACKENDS, KERNELS
 from minigrad_kernels.cuda import check as checking
 from minigrad_kernels.cuda.check import Finding
@@ -196,4 +197,4 @@ def test_without_a_compiler_or_a_sanitizer(
 
 def test_a_finding_without_a_place() -> None:
     finding: Any = Finding("memcheck", "read where there is no memory")
-    assert list(cli.described(finding)) == ["  read where there is no memory"]
+    assert list(cuda_check.described(finding)) == ["  read where there is no memory"]

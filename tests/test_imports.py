@@ -35,7 +35,7 @@ LAYERS = [  # what stands on one line may import each other and everything above
     {"nn", "optim"},
     {"data", "io"},
     {"training", "testing", "explain", "distributed"},
-    {"cli", "demo", "report", "machine", "__main__"},
+    {"cli", "commands", "demo", "report", "machine", "__main__"},
 ]
 LEVEL = {name: i for i, names in enumerate(LAYERS) for name in names}
 
