@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .strategies import Draw, Shape, st  # type: ignore[attr-defined]  # it explains its absence
+from hypothesis import strategies as st
+
+from .strategies import Draw, Shape
 
 UNARY = ("sin", "tanh", "neg")  # none of them grows, so that no depth overflows
 REDUCING = ("sum", "sum_last")
