@@ -5,6 +5,9 @@ instead of many small ones. Each tensor shows its part of the block, so that nob
 difference, and nobody may: memory that anything else still refers to is never taken or reused. An
 array of which this holds, that one reference in a known place is its only one, is *private*. Views
 of an array refer to it, as do buffers made of it, so that they count as well.
+
+On a GPU it is the same, one block for each type and device. There memory is reused in the order of
+the current stream, as CuPy reuses what it has given out.
 """
 
 from __future__ import annotations
@@ -17,11 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from minigrad_kernels.arrays import array_module
+from minigrad_kernels.arrays import array_module, is_array
 from minigrad_kernels.layout import copied, flat
 from minigrad_kernels.memory import cut, owns
 
 from . import memory
+from .device import capture
 from .graph import Leaf
 from .tensor import Tensor, ndarray, wrap
 
@@ -64,12 +68,13 @@ class Part:
         """A new gradient, beside the others if that is cheap."""
         if g is self.grad or g.nbytes > SMALL:
             return g
-        if g.shape != self.grad.shape or g.dtype != self.grad.dtype or g.__class__ is not ndarray:
+        kind = self.grad.__class__
+        if g.shape != self.grad.shape or g.dtype != self.grad.dtype or g.__class__ is not kind:
             return g
         place = self.vacant()
         if place is None:
             return g
-        np.copyto(place, g)
+        _copy(place, g)
         return place
 
     def serve(self) -> None:
@@ -87,20 +92,22 @@ _giving = threading.Lock()
 
 
 class Flat:
-    """Tensors of one type, whose numbers lie one after the other in memory from now on.
+    """Tensors of one type and device, whose numbers lie one after the other from now on.
 
     Args:
         tensors: leaves for which `movable` holds.
 
     Attributes:
         parts: the place of each.
+        on_gpu: whether they are on one; what is there is never read-only.
     """
 
     def __init__(self, tensors: list[Tensor]) -> None:
         dtype = tensors[0].dtype
         self.shapes = [x.shape for x in tensors]
-        self.data, views, self.starts = cut(self.shapes, dtype)
-        self.grads, gradients, _ = cut(self.shapes, dtype)
+        self.data, views, self.starts = cut(self.shapes, dtype, tensors[0].data)
+        self.grads, gradients, _ = cut(self.shapes, dtype, self.data)
+        self.on_gpu = self.data.__class__ is not ndarray
         self.ends = [s + x.data.size for s, x in zip(self.starts, tensors, strict=True)]
         self.parts = [
             Part(x, self, i, view, g)
@@ -113,12 +120,15 @@ class Flat:
             _move(part.tensor, part.data)
             if part.tensor.node is not None:
                 part.tensor.node.place = weakref.ref(part)  # type: ignore[attr-defined]
+            if self.on_gpu:
+                memory.lies_in(part.data, self.data)
+                memory.lies_in(part.grad, self.grads)
         self.kept: dict[str, Any] = {}
         self._runs: dict[tuple[int, int, tuple[str, ...]], tuple[Any, ...]] = {}
 
     def keep(self, name: str, states: dict[Tensor, dict[str, Any]]) -> None:
         """Make room for what is remembered under `name`; take in what there is already."""
-        self.kept[name], arrays, _ = cut(self.shapes, self.data.dtype)
+        self.kept[name], arrays, _ = cut(self.shapes, self.data.dtype, self.data)
         self.kept[name].fill(0)
         for part, array in zip(self.parts, arrays, strict=True):
             part.kept[name] = array
@@ -127,6 +137,7 @@ class Flat:
             kept: Any = states.get(part.tensor, {}).get(name)
             if (
                 kept.__class__ is Tensor
+                and kept.data.__class__ is part.data.__class__
                 and part.holds()
                 and kept.shape == part.data.shape
                 and kept.dtype is part.data.dtype
@@ -159,14 +170,23 @@ class Flat:
 
 def _move(x: Tensor, place: Any) -> None:
     """Let a tensor's numbers lie elsewhere."""
-    np.copyto(place, x.data)
+    _copy(place, x.data)
     memory.moved(x.data, place)
     x.data = place
 
 
+def _copy(place: Any, array: Any) -> None:
+    if place.__class__ is ndarray:
+        np.copyto(place, array)
+    else:
+        array_module(place).copyto(place, array)
+
+
 def movable(x: Tensor) -> bool:
     """Whether a tensor's numbers can be moved without anybody noticing."""
-    if x.data.__class__ is not ndarray or sys.getrefcount(x.data) != _PRIVATE or not x.data.size:
+    if x.data.__class__ is not ndarray:
+        return _movable_on_gpu(x)
+    if sys.getrefcount(x.data) != _PRIVATE or not x.data.size:
         return False
     flags = x.data.flags
     if not (flags.c_contiguous and flags.writeable and flags.aligned and x.data.dtype.isnative):
@@ -180,16 +200,29 @@ def movable(x: Tensor) -> bool:
     )
 
 
+def _movable_on_gpu(x: Tensor) -> bool:
+    """The same for CuPy's arrays. Others may be made of an address, without being views, so that
+    the allocation must be private, too."""
+    return (
+        is_array(x.data)
+        and x.data.size > 0
+        and x.data.flags.c_contiguous
+        and sys.getrefcount(x.data) == _PRIVATE
+        and (x.data.base is None or sys.getrefcount(x.data.base) == _PRIVATE)
+        and sys.getrefcount(x.data.data.mem) == _PRIVATE
+    )
+
+
 def unshared(view: Any, part: Part | None) -> Any:
     """An array with a view's numbers, and memory for itself: a copy, unless the view shows all
     there is of an array that nobody else holds, in another shape or (outside a `Flat`, which is
     row-major) with its axes permuted."""
     base = view.base
-    if base.__class__ is ndarray and owns(base):
+    if base.__class__ is view.__class__ and owns(base):
         # One more than known: the local variable.
         references = _PRIVATE + 1 + (part is not None and base is part.grad)
         if sys.getrefcount(base) == references:
-            if base.shape == view.shape and base.strides == view.strides:
+            if (base.shape, base.strides, base.dtype) == (view.shape, view.strides, view.dtype):
                 return base
             if part is None and base.nbytes == view.nbytes and flat(view) is not None:
                 return view
@@ -197,16 +230,17 @@ def unshared(view: Any, part: Part | None) -> Any:
 
 
 def flatten(tensors: Iterable[Tensor]) -> list[Flat]:
-    """Lay leaves side by side, those of each type, as far as nobody sees the difference.
+    """Lay leaves side by side, those of each type and device, if nobody sees the difference.
 
-    A leaf that lies in a `Flat` already stays there.
+    A leaf that lies in a `Flat` already stays there. While work is captured in a graph nothing is
+    moved, since it would be in every replay.
     """
-    by_type: dict[Any, list[Tensor]] = {}
-    for x in tensors:
+    kinds: dict[Any, list[Tensor]] = {}
+    for x in () if capture.active else tensors:
         part = _part(x)
         if (part is None or not part.holds()) and movable(x):
-            by_type.setdefault(x.dtype, []).append(x)
-    return [Flat(group) for group in by_type.values()]
+            kinds.setdefault((x.dtype, x.device), []).append(x)
+    return [Flat(group) for group in kinds.values()]
 
 
 def _part(x: Tensor) -> Part | None:

@@ -38,6 +38,20 @@ _MOST_ENTRIES = 1000  # for one owner: a program may fill a large array piece by
 _owners: dict[int, weakref.ref[Any]] = {}
 
 
+_lying_in: dict[int, tuple[weakref.ref[Any], Any]] = {}  # an array's id -> it, and its owner
+
+
+def lies_in(array: Any, whole: Any) -> None:
+    """Note that `array` lies in the memory of `whole`, though it is no view of it: for CuPy's
+    arrays, which show their owner only where they are views."""
+    key = id(array)
+
+    def forget(_: Any) -> None:
+        _lying_in.pop(key, None)
+
+    _lying_in[key] = weakref.ref(array, forget), whole
+
+
 def owner(array: Any) -> Any:
     """The array that owns the memory which `array` shows."""
     base = array.base
@@ -47,6 +61,8 @@ def owner(array: Any) -> Any:
         hasattr(base, "__array_interface__") or hasattr(base, "__cuda_array_interface__")
     ):
         array, base = base, getattr(base, "base", None)
+    if array.__class__ is not np.ndarray and id(array) in _lying_in:
+        return _lying_in[id(array)][1]
     return array
 
 

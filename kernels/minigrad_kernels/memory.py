@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array
+from .arrays import Array, array_module
 
 SMALLEST = 1 << 18
 """Bytes from which blocks are kept: below, the C library keeps memory itself."""
@@ -32,6 +32,7 @@ _ALIGNMENT = 64  # bytes: a cache line, the widest vector
 # A forked child must not write into its parent's arrays, which the default, shared memory, is.
 _OPTIONS = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if os.name == "posix" else {}
 
+_plain = np.ndarray
 _Mapping = mmap.mmap
 _free: list[mmap.mmap] = []  # in the order in which they came back
 _lock = threading.RLock()  # entered again if the collector frees a block while it is held
@@ -56,7 +57,12 @@ def empty(shape: int | tuple[int, ...], dtype: Any) -> Array:
     """
     dtype = np.dtype(dtype)
     for offered in _offer.arrays:
-        if offered is not None and offered.shape == shape and offered.dtype == dtype:
+        if (
+            offered is not None
+            and offered.shape == shape
+            and offered.dtype == dtype
+            and offered.__class__ is _plain
+        ):
             _offer.arrays = tuple([a for a in _offer.arrays if a is not offered])
             return offered
     size = (shape if isinstance(shape, int) else math.prod(shape)) * dtype.itemsize
@@ -70,10 +76,18 @@ def _block(size: int) -> _Block:
     return _Block(rounded, np.uint8, buffer=_mapping(rounded))
 
 
-def cut(shapes: Sequence[tuple[int, ...]], dtype: Any) -> tuple[Array, list[Array], list[int]]:
+def cut(
+    shapes: Sequence[tuple[int, ...]], dtype: Any, like: Array | None = None
+) -> tuple[Array, list[Array], list[int]]:
     """One block of memory, not filled: as one flat array, and as an array of each shape.
 
-    Every array begins at a multiple of 64 bytes, so that there may be gaps between them.
+    Every array begins at a multiple of 64 bytes, so that there may be gaps between them. None is a
+    view of another: each knows the views that were made of it alone.
+
+    Args:
+        shapes: of the arrays.
+        dtype: their type.
+        like: an array on whose device the memory is; None is the CPU.
 
     Returns:
         the flat array; the arrays; the place of each one's first element in the flat array.
@@ -84,12 +98,28 @@ def cut(shapes: Sequence[tuple[int, ...]], dtype: Any) -> tuple[Array, list[Arra
     for shape in shapes:
         starts.append(end)
         end += -(-math.prod(shape) // unit) * unit
+    if like is not None and like.__class__ is not _plain:
+        return *_cut_on_gpu(shapes, dtype, starts, end, like), starts
     block = _block(max(1, end * dtype.itemsize))
     parts = [
         np.ndarray(shape, dtype, buffer=block, offset=start * dtype.itemsize)
         for shape, start in zip(shapes, starts, strict=True)
     ]
     return np.ndarray(end, dtype, buffer=block), parts, starts
+
+
+def _cut_on_gpu(
+    shapes: Sequence[tuple[int, ...]], dtype: Any, starts: list[int], end: int, like: Array
+) -> tuple[Array, list[Array]]:
+    """CuPy's arrays in one allocation, which begins at a multiple of 256 bytes or more."""
+    xp = array_module(like)
+    with like.device:
+        whole = xp.empty(end, dtype)
+    parts = [
+        xp.ndarray(shape, dtype, memptr=whole.data + start * dtype.itemsize)
+        for shape, start in zip(shapes, starts, strict=True)
+    ]
+    return whole, parts
 
 
 def owns(x: Array) -> bool:
@@ -112,9 +142,18 @@ def offer(*arrays: Array | None) -> None:
     So a kernel's results come to lie where they are wanted, without a copy, and the kernel need not
     know. Should another array of the kernel's get a place, that is as good as any memory: whoever
     makes an offer looks afterwards where the results are. A call takes back what was offered
-    before; None is no offer.
+    before; None is no offer. For arrays on a GPU, launch code asks with `offered`.
     """
     _offer.arrays = arrays
+
+
+def offered(kind: type, shape: tuple[int, ...], dtype: Any) -> Array | None:
+    """The array of that class, shape and type that was offered to this thread, if one was."""
+    for array in _offer.arrays:
+        if array.__class__ is kind and array.shape == shape and array.dtype == dtype:
+            _offer.arrays = tuple([a for a in _offer.arrays if a is not array])
+            return array
+    return None
 
 
 def _mapping(size: int) -> mmap.mmap:

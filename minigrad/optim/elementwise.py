@@ -112,7 +112,11 @@ class Elementwise(Optimizer):
                 continue
             if place is not None:
                 part, flat = place
-                if g.data is part.grad and p.data is part.data and part.data.flags.writeable:
+                if (
+                    g.data is part.grad
+                    and p.data is part.data
+                    and (flat.on_gpu or part.data.flags.writeable)
+                ):
                     state = states.get(p, _EMPTY)
                     missing = _missing(part, state, names)
                     if missing is not None:

@@ -22,7 +22,14 @@ from typing import Any
 import numpy as np
 import scipy.special
 
-from .arrays import WouldGoUnnoticed as WouldGoUnnoticed, ndarray as ndarray, refuse, run, ufunc
+from .arrays import (
+    Device,
+    WouldGoUnnoticed as WouldGoUnnoticed,
+    ndarray as ndarray,
+    refuse,
+    run,
+    ufunc,
+)
 from .streams import CUDARuntimeError, Event, Graph, Stream, forbid
 
 # The module
@@ -89,23 +96,6 @@ def _module(name: str, **contents: Any) -> Any:
     return module
 
 
-class _Device:
-    """Stands for `cupy.cuda.Device`: there is one."""
-
-    def __init__(self, number: int = 0) -> None:
-        if number:
-            raise CUDARuntimeError("cudaErrorInvalidDevice: invalid device ordinal")
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_: Any) -> None:
-        pass
-
-    def synchronize(self) -> None:
-        forbid("waits for the device")
-
-
 _PROPERTIES = {
     "name": b"Stand-in",
     "major": 9,
@@ -163,7 +153,7 @@ def _make_cupy() -> Any:
     contents["cuda"] = _module(
         "cupy.cuda",
         is_available=lambda: False,
-        Device=_Device,
+        Device=Device,
         runtime=runtime,
         Stream=Stream,
         Graph=Graph,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .streams import Stream, captured, forbid
+from .streams import CUDARuntimeError, Stream, captured, forbid
 
 
 class WouldGoUnnoticed(RuntimeError):
@@ -31,23 +31,7 @@ def run(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
         WouldGoUnnoticed: for an index out of range, which CuPy wraps around.
     """
     seen: list[ndarray] = []
-
-    def enter(x: Any) -> Any:
-        if isinstance(x, ndarray):
-            seen.append(x)
-            return x._host
-        if isinstance(x, np.ndarray):
-            refuse(x)
-        if isinstance(x, np.generic) or type(x) not in (list, tuple):
-            return x
-        return type(x)(map(enter, x))
-
-    def leave(y: Any) -> Any:
-        if isinstance(y, (tuple, list)):
-            return type(y)(map(leave, y)) if type(y) in (tuple, list) else tuple(map(leave, y))
-        return _on_device(np.asarray(y), seen) if isinstance(y, (np.ndarray, np.generic)) else y
-
-    args, options = enter(args), {name: enter(value) for name, value in options.items()}
+    args, options = _enter(args, seen), {k: _enter(value, seen) for k, value in options.items()}
 
     def work() -> Any:
         with np.errstate(all="ignore"):  # a GPU tells nobody of overflows
@@ -61,11 +45,34 @@ def run(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
         forbid(f"{name} waits for the number of its results")
     written = [x for x in (options.get("out"), *args[: name in _CHANGING]) if x is not None]
     try:
-        return leave(captured(work, [x._host for x in seen], written))
+        return _leave(captured(work, [x._host for x in seen], written), seen)
     except IndexError as error:
         if "out of bounds" in str(error):
             raise WouldGoUnnoticed(f"CuPy wraps indices around: {error}") from None
         raise
+
+
+# No closures, which hold themselves: arrays are to be gone as soon as nobody holds them
+
+
+def _enter(x: Any, seen: list[ndarray]) -> Any:
+    """What is behind device arrays, also in lists; they are added to `seen`."""
+    if isinstance(x, ndarray):
+        seen.append(x)
+        return x._host
+    if isinstance(x, np.ndarray):
+        refuse(x)
+    if isinstance(x, np.generic) or type(x) not in (list, tuple):
+        return x
+    return type(x)(_enter(item, seen) for item in x)
+
+
+def _leave(y: Any, seen: list[ndarray]) -> Any:
+    """Device arrays for NumPy's arrays and scalars, also in lists and named tuples."""
+    if isinstance(y, (tuple, list)):
+        items = [_leave(item, seen) for item in y]
+        return items if type(y) is list else tuple(items)
+    return _on_device(np.asarray(y), seen) if isinstance(y, (np.ndarray, np.generic)) else y
 
 
 _BY_CUBLAS = frozenset(["dot", "einsum", "inner", "matmul", "tensordot", "vdot"])
@@ -96,18 +103,67 @@ def _on_device(host: np.ndarray, seen: list[ndarray]) -> ndarray:
 # Arrays
 
 
+class Device:
+    """Stands for `cupy.cuda.Device`: there is one."""
+
+    id, compute_capability = 0, "90"
+
+    def __init__(self, number: int = 0) -> None:
+        if number:
+            raise CUDARuntimeError("cudaErrorInvalidDevice: invalid device ordinal")
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: Any) -> None:
+        pass
+
+    def synchronize(self) -> None:
+        forbid("waits for the device")
+
+
+class Memory:
+    """Stands for `cupy.cuda.Memory`: an allocation, here the array it was made for."""
+
+    def __init__(self, whole: np.ndarray) -> None:
+        self.whole = whole
+
+
+class MemoryPointer:
+    """Stands for `cupy.cuda.MemoryPointer`: an address in an allocation."""
+
+    device_id = 0
+
+    def __init__(self, mem: Memory, offset: int) -> None:
+        self.mem, self.ptr = mem, mem.whole.ctypes.data + offset
+
+    def __add__(self, offset: int) -> MemoryPointer:
+        return MemoryPointer(self.mem, self.ptr - self.mem.whole.ctypes.data + offset)
+
+
 class ndarray:
-    """An array whose numbers only the functions here can reach."""
+    """An array whose numbers only the functions here can reach.
+
+    Made of a NumPy array, or as CuPy's: of a shape, a type and an address, whose allocation it
+    shares without being a view of another array.
+    """
 
     __module__ = "cupy"
-    __slots__ = ("__weakref__", "_host", "base")
+    __slots__ = ("__weakref__", "_host", "base", "data")
     __array_priority__ = 100
     __hash__ = None  # type: ignore[assignment]
 
-    def __init__(self, host: np.ndarray, base: ndarray | None = None) -> None:
-        if not host.flags.writeable:  # CuPy knows no read-only memory
+    def __init__(self, host: Any, base: Any = None, memptr: MemoryPointer | None = None) -> None:
+        if memptr is not None:
+            whole = memptr.mem.whole
+            offset = memptr.ptr - whole.ctypes.data
+            host, base = np.ndarray(host, base, whole, offset), None
+        elif not host.flags.writeable:  # CuPy knows no read-only memory
             host = np.lib.stride_tricks.as_strided(host, writeable=True)
         self._host, self.base = host, base
+        if memptr is None:
+            memptr = _pointer(host, base)
+        self.data = memptr
 
     shape = property(lambda self: self._host.shape)
     dtype = property(lambda self: self._host.dtype)
@@ -116,8 +172,7 @@ class ndarray:
     itemsize = property(lambda self: self._host.itemsize)
     nbytes = property(lambda self: self._host.nbytes)
     strides = property(lambda self: self._host.strides)
-    device = property(lambda self: SimpleNamespace(id=0, compute_capability="90"))
-    data = property(lambda self: SimpleNamespace(ptr=self._host.ctypes.data, device_id=0))
+    device = property(lambda self: Device())
     T = property(lambda self: run(np.transpose, self))
     mT = property(lambda self: run(np.matrix_transpose, self))
     real = property(lambda self: run(lambda x: x.real, self))
@@ -250,6 +305,15 @@ class ndarray:
 
     def nonzero(self) -> tuple[ndarray, ...]:
         return run(np.nonzero, self)
+
+
+def _pointer(host: np.ndarray, base: ndarray | None) -> MemoryPointer:
+    """Where an array lies: at the address of its base, elsewhere in its memory, or in its own."""
+    if base is None:
+        return MemoryPointer(Memory(host), 0)
+    if host.ctypes.data == base.data.ptr:
+        return base.data
+    return base.data + (host.ctypes.data - base.data.ptr)
 
 
 def _index(index: Any) -> tuple[Any, bool]:

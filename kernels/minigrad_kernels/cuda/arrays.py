@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import Array, array_module, check_out
+from ..memory import offered
 from .c_types import C_NAMES
 
 
@@ -22,9 +23,15 @@ def ceil_divide(a: int, b: int) -> int:
 def empty(like: Array, shape: tuple[int, ...], dtype: Any = None) -> Array:
     """A new C-contiguous array, not filled, on the device of `like`, and of its type if not given.
 
-    NumPy's arrays are each an allocation of its own, at whose ends the address sanitizer watches.
+    On a GPU it may be one that was offered (see `memory.offer`). NumPy's arrays are each an
+    allocation of its own, at whose ends the address sanitizer watches.
     """
-    return array_module(like).empty(shape, like.dtype if dtype is None else dtype)
+    dtype = like.dtype if dtype is None else dtype
+    kind = like.__class__
+    if kind is np.ndarray:
+        return np.empty(shape, dtype)
+    place = offered(kind, shape, dtype)
+    return array_module(like).empty(shape, dtype) if place is None else place
 
 
 def contiguous(x: Array) -> Array:
