@@ -84,9 +84,11 @@ class KernelFunction:
 
     def _prepare(self, kind: type) -> tuple[list[Convert], Callable[..., None]]:
         """Make ready for arrays of this class."""
+        place = kind
         if issubclass(kind, np.ndarray):
             from .emulator.run import launcher
 
+            place = np.ndarray  # arrays of its other subclasses, such as memmap, may come beside it
             run = launcher(self.source, self.signature)
         elif kind.__module__.partition(".")[0] == "cupy":
             from .nvidia import launcher
@@ -95,7 +97,7 @@ class KernelFunction:
         else:
             self._refuse_kind(kind)
         converters = [
-            _array(self.name, p, kind) if p.pointer else _number(self.name, p)
+            _array(self.name, p, place) if p.pointer else _number(self.name, p)
             for p in self.signature.parameters
         ]
         self._prepared[kind] = converters, run

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,8 +25,7 @@ INCLUDE = FOLDER / "include"
 """Headers for kernels, the same on GPU and CPU."""
 
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
-_OWN_INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"', re.MULTILINE)
-_SYSTEM_INCLUDE = re.compile(r"^[ \t]*#[ \t]*include[ \t]*(<[^>]+>)", re.MULTILINE)
+_INCLUDED = re.compile(r'^[ \t]*#[ \t]*include[ \t]*(?:"([^"]+)"|<([^>]+)>)', re.MULTILINE)
 _DEFINE = re.compile(r"^[ \t]*#[ \t]*define[ \t]+(\w+)[ \t]+([^\n]+?)[ \t]*$", re.MULTILINE)
 _USING = re.compile(r"\busing\s+(\w+)\s*=\s*([\w\s]+?)\s*;")
 _TYPEDEF = re.compile(r"\btypedef\s+([\w\s]+?)\s+(\w+)\s*;")
@@ -33,6 +33,9 @@ _KERNEL = re.compile(r'(extern\s+"C"\s+)?__global__([^;{}]*?)\b(\w+)\s*\(([^()]*
 _C_BLOCK = re.compile(r'extern\s+"C"\s*\{')
 _BOUNDS = re.compile(r"__launch_bounds__\s*\(\s*([^,()]+)[^()]*\)")
 _WORD = re.compile(r"[A-Za-z_]\w*")
+
+Names = dict[str, tuple[str, ...]]
+"""What each name stands for; several things, if that depends on conditions."""
 
 
 @dataclass(frozen=True)
@@ -86,24 +89,37 @@ class Source:
     @functools.cached_property
     def own_text(self) -> str:
         """The text of the file itself."""
-        return self.path.read_text(encoding="utf-8")
+        return _read(self.path)
 
     @functools.cached_property
     def files(self) -> dict[Path, str]:
-        """The file and all it includes with quotes, also indirectly, and their texts."""
+        """The file and all it includes, also indirectly, and their texts; not the system's headers.
+
+        Compilers look for a header where it is included (if in quotes), beside the file, and among
+        ours: what is found there decides what is compiled, so all of it is in the digest.
+        """
         found: dict[Path, str] = {self.path: self.own_text}
         queue = [self.path]
         while queue:
             path = queue.pop()
-            for name in _OWN_INCLUDE.findall(_without_comments(found[path])):
-                for folder in (path.parent, INCLUDE):
-                    included = (folder / name).resolve()
-                    if included.is_file():
-                        if included not in found:
-                            found[included] = included.read_text(encoding="utf-8")
-                            queue.append(included)
-                        break
+            for included in self._includes(path, found[path]):
+                if isinstance(included, Path) and included not in found:
+                    found[included] = _read(included)
+                    queue.append(included)
         return found
+
+    def _includes(self, path: Path, text: str) -> Iterator[Path | str]:
+        """What a file includes: files of ours, and the names in `<...>` of the system's headers."""
+        for quoted, angled in _INCLUDED.findall(_without_comments(text)):
+            folders = (path.parent,) if quoted else ()
+            for folder in (*folders, self.path.parent, INCLUDE):
+                included = (folder / (quoted or angled)).resolve()
+                if included.is_file():
+                    yield included
+                    break
+            else:
+                if angled:
+                    yield angled
 
     @functools.cached_property
     def digest(self) -> str:
@@ -117,10 +133,9 @@ class Source:
     def prelude(self) -> str:
         """What stands before the file: system headers, then the definitions, which they must not
         see, as theirs are names like `T`, too."""
-        headers: list[str] = []
-        for text in self.files.values():
-            headers += _SYSTEM_INCLUDE.findall(_without_comments(text))
-        lines = [f"#include {header}" for header in dict.fromkeys(headers)]
+        included = [name for file in self.files.items() for name in self._includes(*file)]
+        headers = dict.fromkeys(name for name in included if isinstance(name, str))
+        lines = [f"#include <{header}>" for header in headers]
         lines += [f"#define {name} {value}" for name, value in self.definitions.items()]
         return "".join(f"{line}\n" for line in lines)
 
@@ -130,26 +145,32 @@ class Source:
 
         Raises:
             ValueError: for a kernel that is not `extern "C"`, whose name would be another one after
-                compilation, or a parameter that cannot be read.
+                compilation; a parameter that cannot be read, or whose type depends on conditions of
+                the preprocessor, which are not evaluated here.
         """
         text = _without_comments(self.own_text)
         names = self._names()
-        found = {}
+        found: dict[str, Signature] = {}
         for linkage, before, name, parameters in _KERNEL.findall(text):
             name = _resolved(name, names)
             if not linkage and not _C_BLOCK.search(text):
                 raise ValueError(f'{self.path.name}: kernel {name} must be declared extern "C"')
             bounds = _BOUNDS.search(before)
             most = _resolved(bounds[1], names) if bounds else ""
-            found[name] = Signature(
+            signature = Signature(
                 name,
                 tuple(
-                    _parameter(self.path, name, _resolved(p, names))
+                    _parameter(self.path, name, p, names)
                     for p in parameters.split(",")
                     if p.strip() not in ("", "void")
                 ),
                 int(most) if most.isdigit() else 1024,
             )
+            if found.setdefault(name, signature).parameters != signature.parameters:
+                raise ValueError(
+                    f"{self.path.name}: kernel {name} is there twice, with other parameters; "
+                    "which one is compiled is not known to launch code: give them two names"
+                )
         return found
 
     def kernel(self, name: str) -> KernelFunction:
@@ -165,15 +186,25 @@ class Source:
             raise ValueError(f"{self.path.name} has no kernel {name!r}; there are: {there}")
         return KernelFunction(self, self.kernels[name])
 
-    def _names(self) -> dict[str, str]:
-        """What names stand for: definitions, and the macros and aliases in the texts."""
-        names: dict[str, str] = {}
+    def _names(self) -> Names:
+        """What names stand for: definitions, and the macros and aliases in the texts.
+
+        Those under conditions of the preprocessor may have several meanings. A definition is the
+        only one where the text makes another macro of that name only if there is none.
+        """
+        names: dict[str, tuple[str, ...]] = {}
         for text in self.files.values():
             clean = _without_comments(text)
-            names |= dict(_DEFINE.findall(clean))
-            names |= dict(_USING.findall(clean))
-            names |= {name: meaning for meaning, name in _TYPEDEF.findall(clean)}
-        return names | self.definitions
+            typedefs = [(name, meaning) for meaning, name in _TYPEDEF.findall(clean)]
+            for name, meaning in (*_DEFINE.findall(clean), *_USING.findall(clean), *typedefs):
+                meanings = names.get(name, ())
+                names[name] = meanings if meaning in meanings else (*meanings, meaning)
+        text = "".join(self.files.values())
+        for name, meaning in self.definitions.items():
+            guarded = re.search(rf"#[ \t]*ifndef[ \t]+{name}\b|![ \t]*defined\W+{name}\b", text)
+            others = () if guarded else names.get(name, ())
+            names[name] = tuple(dict.fromkeys((meaning, *others)))
+        return names
 
     def __repr__(self) -> str:
         return f"<CUDA source {self.label}>"
@@ -219,27 +250,57 @@ def _label(path: Path, definitions: dict[str, str]) -> str:
     return f"{path.name} ({inside})" if inside else path.name
 
 
+def _read(path: Path) -> str:
+    """The text of a source.
+
+    Raises:
+        ValueError: if it is not in UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")  # some editors begin files with a mark
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not in UTF-8: {error.reason} at byte {error.start}") from None
+
+
 def _without_comments(text: str) -> str:
     return _COMMENT.sub(" ", text)
 
 
-def _resolved(text: str, names: dict[str, str]) -> str:
-    """The text with every name replaced by what it stands for, as the preprocessor does."""
+def _resolved(text: str, names: Names) -> str:
+    """The text with every name replaced by what it stands for, as the preprocessor does.
+
+    A name with several meanings is left as it is.
+    """
     for _ in range(16):  # a name may stand for another; a circle ends here
-        replaced = _WORD.sub(lambda word: names.get(word[0], word[0]), text)
+        replaced = _WORD.sub(lambda word: _meaning(word[0], names), text)
         if replaced == text:
             break
         text = replaced
     return text.strip()
 
 
-def _parameter(path: Path, kernel_name: str, text: str) -> Parameter:
+def _meaning(word: str, names: Names) -> str:
+    meanings = names.get(word, ())
+    return meanings[0] if len(meanings) == 1 else word
+
+
+def _parameter(path: Path, kernel_name: str, text: str, names: Names) -> Parameter:
     """Read `const float* __restrict__ x`."""
-    words = re.sub(r"__restrict__|__restrict|__grid_constant__|\bvolatile\b", " ", text)
+    where = f"{path.name}: kernel {kernel_name}"
+    words = re.sub(
+        r"__restrict__|__restrict|__grid_constant__|\bvolatile\b", " ", _resolved(text, names)
+    )
     match = re.fullmatch(r"\s*([\w\s:]+?)\s*(\*?)\s*(?:const\s+)?(\w+)\s*", words)
     if not match or not match[1]:
-        raise ValueError(f"{path.name}: kernel {kernel_name}: cannot read the parameter {text!r}")
+        raise ValueError(f"{where}: cannot read the parameter {text.strip()!r}")
     parts = match[1].split()
+    for part in parts:
+        if len(names.get(part, ())) > 1:
+            raise ValueError(
+                f"{where}: in the parameter {text.strip()!r}, {part} stands for "
+                f"{' or '.join(names[part])}; which one is compiled is not known to launch code: "
+                f"let a definition alone say what {part} is"
+            )
     return Parameter(
         name=match[3],
         type=" ".join(part for part in parts if part != "const"),

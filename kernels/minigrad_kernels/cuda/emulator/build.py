@@ -64,7 +64,10 @@ _DYNAMIC = re.compile(
 
 def compiler() -> list[str] | None:
     """The command of the C++ compiler: that in the variable CXX, or the first that is there."""
-    chosen = shlex.split(os.environ.get("CXX", ""))
+    try:
+        chosen = shlex.split(os.environ.get("CXX", ""))
+    except ValueError:  # a quotation that does not end: nothing can have that name
+        return None
     for command in [chosen] if chosen else [["g++"], ["clang++"], ["c++"]]:
         if shutil.which(command[0]):
             return command
@@ -86,13 +89,16 @@ def reason() -> str | None:
 @functools.cache
 def _identity(command: tuple[str, ...]) -> str:
     """What the compiler says it is, and what CPU it compiles for."""
-    run = subprocess.run(
-        [*command, "-march=native", "-x", "c++", "-E", "-v", os.devnull],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=_environment(),
-    )
+    try:
+        run = subprocess.run(
+            [*command, "-march=native", "-x", "c++", "-E", "-v", os.devnull],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=_environment(),
+        )
+    except OSError as error:  # it is said again when a source is compiled
+        return str(error)
     return run.stderr
 
 
@@ -218,11 +224,27 @@ def library(source: Source) -> Path:
         path.touch()  # in use
         return path
     _delete_unused(directory)
-    folders = [_compiled_headers(directory), HEADERS, source.path.parent, INCLUDE]
+    headers = _compiled_headers(directory)
+    try:
+        _compile_library(source, unit, headers, path)
+    except CompileError as error:
+        if not any(words in str(error) for words in DAMAGED_HEADERS):
+            raise
+        shutil.rmtree(headers, ignore_errors=True)
+        _compile_library(source, unit, headers, path)
+    return path
+
+
+def _compile_library(source: Source, unit: str, headers: Path, path: Path) -> None:
+    folders = [headers, HEADERS, source.path.parent, INCLUDE]
     with _arriving(path) as partial:
         options = ["-shared", *(f"-I{folder}" for folder in folders), "-x", "c++", "-"]
         _compile(source.label, unit, options, partial)
-    return path
+
+
+COMPILED_HEADERS = "cuda_on_cpu.h.gch"
+DAMAGED_HEADERS = ("precompiled header", "PCH", "internal compiler error")
+"""What g++ says where the headers that it kept are damaged, or were cut off."""
 
 
 def _compiled_headers(directory: Path) -> Path:
@@ -233,7 +255,7 @@ def _compiled_headers(directory: Path) -> Path:
     would only take it by another name, and reads the headers.)
     """
     folder = directory / f"headers-{_digest()}"
-    path = folder / "cuda_on_cpu.h.gch"
+    path = folder / COMPILED_HEADERS
     if path.exists():
         path.touch()  # in use
     elif "gcc version" in _identity(tuple(compiler() or ())):
@@ -272,16 +294,17 @@ def _arriving(path: Path) -> Iterator[Path]:
 
 
 def _compile(label: str, unit: str, options: list[str], path: Path) -> None:
-    run = subprocess.run(
-        [*(compiler() or ()), *flags(), "-o", str(path), *options],
-        input=unit,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=_environment(),
-    )
-    if run.returncode:
-        raise CompileError(f"{label} does not compile:\n{run.stderr.strip()}")
+    command = [*(compiler() or ()), *flags(), "-o", str(path), *options]
+    try:
+        run = subprocess.run(
+            command, input=unit, capture_output=True, text=True, check=False, env=_environment()
+        )
+    except OSError as error:
+        raise CompileError(f"{label} cannot be compiled: {error}") from None
+    said = run.stderr.strip()
+    if run.returncode or not path.exists():
+        said = said or f"{command[0]} ended with status {run.returncode}, without a word"
+        raise CompileError(f"{label} does not compile:\n{said}")
 
 
 def _environment() -> dict[str, str]:

@@ -11,14 +11,16 @@ import ctypes
 import functools
 import os
 import re
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import EmulatorError
+from ..errors import CompileError, EmulatorError
 from ..launch import MOST_THREADS_IN_ALL
 from ..source import Signature, Source
 from .build import library
@@ -93,16 +95,41 @@ def running(order: str, seed: int = 0) -> Iterator[None]:
 
 @functools.cache
 def _library(source: Source) -> ctypes.CDLL:
-    loaded = ctypes.CDLL(str(library(source)))
+    """The source, compiled and loaded; what was damaged in the cache is compiled anew."""
+    path = library(source)
+    try:
+        loaded = _loaded(path)
+    except OSError:
+        path.unlink(missing_ok=True)
+        try:
+            loaded = _loaded(library(source))
+        except OSError as error:
+            raise CompileError(f"{source.label} is compiled, but not loaded: {error}") from None
     loaded.cuda_on_cpu_message.restype = ctypes.c_char_p
     return loaded
+
+
+def _loaded(path: Path) -> ctypes.CDLL:
+    """The library; an OSError if it is damaged.
+
+    The system's loader maps a file that was cut off, and reading what is missing then kills the
+    process. The header of an ELF file says where its last part lies: the table of its sections.
+    """
+    with path.open("rb") as file:
+        head = file.read(64)
+        if head[:5] == b"\x7fELF\x02" and len(head) == 64:  # of 64 bits
+            (begin,) = struct.unpack_from("=Q", head, 40)
+            size, count = struct.unpack_from("=HH", head, 58)
+            if file.seek(0, os.SEEK_END) < begin + size * count:
+                raise OSError(f"{path} is not whole")
+    return ctypes.CDLL(str(path))
 
 
 def launcher(source: Source, signature: Signature) -> Callable[..., None]:
     """A function that runs the kernel.
 
     Raises:
-        CompileError: if the source does not compile.
+        CompileError: if the source does not compile, or what was compiled cannot be loaded.
     """
     loaded = _library(source)
     function = getattr(loaded, f"{signature.name}__launch")
