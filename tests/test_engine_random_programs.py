@@ -20,7 +20,7 @@ from hypothesis import given, settings, strategies as st
 from minigrad import backward, grad, no_grad, ops
 from minigrad.tensor import Tensor, wrap
 from minigrad.testing import gradcheck
-from minigrad.testing.programs import Program, Step, programs
+from minigrad.testing.programs import Program, Step, arithmetic_programs
 from minigrad.testing.strategies import LAYOUTS
 
 ENGINE = {
@@ -123,7 +123,7 @@ def no_growth() -> Iterator[None]:
 seeds = st.integers(0, 1000)
 
 
-@given(programs(min_ops=4), seeds, st.sampled_from(LAYOUTS))
+@given(arithmetic_programs(min_ops=4), seeds, st.sampled_from(LAYOUTS))
 def test_backward_sums_over_all_paths(program: Program, seed: int, layout: Any) -> None:
     run = Run(program, seed, layout)
     for x, wanted in zip(run.tensors, run.values, strict=True):
@@ -133,7 +133,7 @@ def test_backward_sums_over_all_paths(program: Program, seed: int, layout: Any) 
         run.check(k, x.grad)
 
 
-@given(programs(min_ops=4), seeds, st.data())
+@given(arithmetic_programs(min_ops=4), seeds, st.data())
 def test_grad_by_any_value_of_the_graph(program: Program, seed: int, data: Any) -> None:
     """By inputs and intermediate values, several at once, twice over one graph."""
     run = Run(program, seed)
@@ -151,7 +151,7 @@ def test_grad_by_any_value_of_the_graph(program: Program, seed: int, data: Any) 
     assert all(x.grad is None for x in run.leaves)
 
 
-@given(programs(min_ops=4), seeds)
+@given(arithmetic_programs(min_ops=4), seeds)
 def test_the_recorded_pass_gives_the_same(program: Program, seed: int) -> None:
     run = Run(program, seed)
     found = grad(run.result, run.leaves, wrap(run.v), create_graph=True, allow_unused=True)
@@ -159,7 +159,7 @@ def test_the_recorded_pass_gives_the_same(program: Program, seed: int) -> None:
         run.check(k, g)
 
 
-@given(programs(min_ops=4), seeds, st.integers(2, 3))
+@given(arithmetic_programs(min_ops=4), seeds, st.integers(2, 3))
 def test_gradients_accumulate(program: Program, seed: int, times: int) -> None:
     run = Run(program, seed)
     for i in range(times):
@@ -171,7 +171,7 @@ def test_gradients_accumulate(program: Program, seed: int, times: int) -> None:
             backward(run.result, wrap(run.v))
 
 
-@given(programs(min_ops=4), seeds)
+@given(arithmetic_programs(min_ops=4), seeds)
 def test_hooks_see_complete_gradients_once(program: Program, seed: int) -> None:
     run = Run(program, seed)
     seen: dict[int, list[Any]] = {k: [] for k in range(len(run.tensors))}
@@ -187,7 +187,7 @@ def test_hooks_see_complete_gradients_once(program: Program, seed: int) -> None:
             assert not used, f"v{k} was not visited in\n{program}"
 
 
-@given(programs(min_ops=4), seeds, st.data())
+@given(arithmetic_programs(min_ops=4), seeds, st.data())
 def test_a_value_computed_without_recording_is_a_constant(
     program: Program, seed: int, data: Any
 ) -> None:
@@ -226,7 +226,7 @@ def _with_cut(run: Run, cut: int) -> list[np.ndarray]:
     return [s.reshape(x.shape) for s, x in zip(sums, run.values, strict=True)]
 
 
-@given(programs(min_ops=4), seeds)
+@given(arithmetic_programs(min_ops=4), seeds)
 def test_graphs_are_freed_without_the_collector(program: Program, seed: int) -> None:
     gc.disable()
     try:
@@ -239,7 +239,7 @@ def test_graphs_are_freed_without_the_collector(program: Program, seed: int) -> 
         gc.enable()
 
 
-@given(programs(min_ops=4), seeds)
+@given(arithmetic_programs(min_ops=4), seeds)
 def test_nothing_is_recorded_under_no_grad(program: Program, seed: int) -> None:
     run = Run(program, seed)
     with no_grad():
@@ -248,7 +248,7 @@ def test_nothing_is_recorded_under_no_grad(program: Program, seed: int) -> None:
 
 
 @settings(max_examples=15)  # second derivatives of a whole program: the other tests are first order
-@given(programs(max_ops=5, max_inputs=2), seeds)
+@given(arithmetic_programs(max_ops=5, max_inputs=2), seeds)
 def test_second_order_of_random_programs(program: Program, seed: int) -> None:
     run = Run(program, seed)
     verdict = gradcheck(
