@@ -4,5 +4,6 @@
 tensors, shapes, layouts and whole programs, needs the package hypothesis, and is imported apart.
 """
 
+from .autopsy import FAMILIES as FAMILIES
 from .gradcheck import assert_gradients as assert_gradients, gradcheck as gradcheck
 from .verdict import Finding as Finding, Verdict as Verdict

@@ -1,22 +1,45 @@
-"""What the checker differentiates: a function of arrays, and the function that is its gradient.
+"""What the checker differentiates: functions of arrays that can be evaluated and pulled back.
 
-`Primal` is the user's function. `Pullback` is the gradient of another function, with the cotangents
-as further inputs: checking its derivative checks the second derivatives of that other one. Both can
-be evaluated on arrays (`values`) and traced by the engine (`trace`).
+`Primal` is a function of tensors, differentiated by the engine. `Pair` is a forward function and
+its vector-Jacobian product, both of plain arrays. `Pullback` is the gradient of a `Primal` or of
+another `Pullback`, with the cotangents as further inputs: checking its derivative checks the second
+derivatives of that other one. All live on the CPU, in NumPy arrays, whatever device the tensors are
+on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..autograd import grad
 from ..modes import enable_grad, no_grad
+from ..ops import to
 from ..tensor import Tensor, to_array, wrap
 
 Arrays = list[np.ndarray]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One evaluation of a function, ready to be pulled back.
+
+    Attributes:
+        outputs: those of floating-point type.
+        connected: of each output, whether a gradient can come from it at all.
+        pull: one cotangent for each output (None: none comes from there) to one gradient for each
+            input, as the rules computed them.
+    """
+
+    outputs: Arrays
+    connected: list[bool]
+    pull: Callable[[Sequence[np.ndarray | None]], Arrays]
+
+
+# Functions of tensors
 
 
 def differentiable_outputs(result: Any) -> list[Tensor]:
@@ -42,19 +65,28 @@ def _flatten(result: Any) -> Any:
         yield result
 
 
-def leaf(array: np.ndarray) -> Tensor:
-    """A tensor around the array that requires a gradient."""
-    return wrap(array).requires_grad_()
+def placed(array: np.ndarray, device: str) -> Tensor:
+    """A tensor around the array, or around its copy on a GPU."""
+    return wrap(array) if device == "cpu" else to(wrap(array), device=device)
+
+
+def host(x: Tensor) -> np.ndarray:
+    """The numbers of a tensor, in its own memory where it is on the CPU."""
+    return np.asarray(x.data if isinstance(x.data, np.ndarray) else x.detach().cpu().data)
 
 
 def pull_back(
     leaves: Sequence[Tensor],
     outputs: Sequence[Tensor],
-    cotangents: Sequence[Tensor],
+    cotangents: Sequence[Tensor | None],
     create_graph: bool = False,
 ) -> list[Tensor]:
-    """The cotangent of each leaf; zeros where no output depends on it. The graph is kept."""
-    live = [(y, v) for y, v in zip(outputs, cotangents, strict=True) if y.requires_grad]
+    """The gradient by each leaf; zeros where no output depends on it. The graph is kept."""
+    live = [
+        (y, v)
+        for y, v in zip(outputs, cotangents, strict=True)
+        if v is not None and y.requires_grad
+    ]
     found: Sequence[Tensor | None] = [None] * len(leaves)
     if live:
         ys, vs = zip(*live, strict=True)
@@ -67,27 +99,62 @@ def pull_back(
             allow_unused=True,
         )
     return [
-        wrap(np.zeros(x.shape, x.dtype)) if g is None else g
+        placed(np.zeros(x.shape, x.dtype), x.device) if g is None else g
         for x, g in zip(leaves, found, strict=True)
     ]
 
 
-class Primal:
-    """The user's function of those of its inputs that hold real numbers; the others are fixed."""
+class _Traced:
+    """What can be recorded by the engine."""
 
-    def __init__(self, function: Callable[..., Any], inputs: Sequence[Any]) -> None:
+    point: Arrays
+    labels: list[str]
+
+    def trace(self, arrays: Arrays) -> tuple[list[Tensor], list[Tensor]]:
+        """Leaves around these arrays, and the outputs as recorded by the engine."""
+        raise NotImplementedError
+
+    def record(self, arrays: Arrays) -> Recording:
+        """Evaluate at these arrays, ready to be pulled back."""
+        leaves, outputs = self.trace(arrays)
+
+        def pull(cotangents: Sequence[np.ndarray | None]) -> Arrays:
+            seeds = [
+                None if v is None else placed(v, y.device)
+                for v, y in zip(cotangents, outputs, strict=True)
+            ]
+            return [host(g) for g in pull_back(leaves, outputs, seeds)]
+
+        return Recording([host(y) for y in outputs], [y.requires_grad for y in outputs], pull)
+
+
+class Primal(_Traced):
+    """The user's function of those of its inputs that hold real numbers; the others are fixed.
+
+    Args:
+        function: takes and returns tensors.
+        inputs: what to call it with.
+        dtype: of the inputs that hold real numbers; None leaves each as it is.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], inputs: Sequence[Any], dtype: Any = np.float64
+    ) -> None:
         self.function = function
         self.point: Arrays = []
         self.labels: list[str] = []
+        self.devices: list[str] = []
         self._inputs: list[Any] = []
         self._places: list[int] = []
         for i, given in enumerate(inputs):
-            array = _array(given)
+            array = as_array(given)
+            device = given.device if isinstance(given, Tensor) else "cpu"
             if array is not None and array.dtype.kind == "f":
                 self._places.append(i)
-                self.point.append(array.astype(np.float64))
+                self.point.append(array if dtype is None else array.astype(dtype))
                 self.labels.append(f"input {i}")
-            self._inputs.append(given if array is None else wrap(array))
+                self.devices.append(device)
+            self._inputs.append(given if array is None else placed(array, device))
 
     def call(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """The outputs that hold real numbers."""
@@ -96,19 +163,22 @@ class Primal:
             arguments[place] = x
         return differentiable_outputs(self.function(*arguments))
 
+    def _tensors(self, arrays: Arrays) -> list[Tensor]:
+        return [placed(x, device) for x, device in zip(arrays, self.devices, strict=True)]
+
     def trace(self, arrays: Arrays) -> tuple[list[Tensor], list[Tensor]]:
         """Leaves around these arrays, and the outputs as recorded by the engine."""
         with enable_grad():
-            leaves = [leaf(x) for x in arrays]
+            leaves = [x.requires_grad_() for x in self._tensors(arrays)]
             return leaves, self.call(leaves)
 
     def values(self, arrays: Arrays) -> Arrays:
         """The outputs, nothing recorded. The arrays may be complex."""
         with no_grad():
-            return [y.data for y in self.call([wrap(x) for x in arrays])]
+            return [host(y) for y in self.call(self._tensors(arrays))]
 
 
-class Pullback:
+class Pullback(_Traced):
     """The gradient of another function: (its inputs, one cotangent per output) -> gradients."""
 
     def __init__(self, of: Primal | Pullback, cotangents: Arrays) -> None:
@@ -121,22 +191,136 @@ class Pullback:
         n = len(self.of.point)
         with enable_grad():
             leaves, outputs = self.of.trace(arrays[:n])
-            cotangents = [leaf(v) for v in arrays[n:]]
+            cotangents = [
+                placed(v, y.device).requires_grad_()
+                for v, y in zip(arrays[n:], outputs, strict=True)
+            ]
             return [*leaves, *cotangents], pull_back(leaves, outputs, cotangents, create_graph=True)
 
     def values(self, arrays: Arrays) -> Arrays:
         """The gradients, by the ordinary pass that works on bare arrays."""
         n = len(self.of.point)
-        leaves, outputs = self.of.trace(arrays[:n])
-        return [g.data for g in pull_back(leaves, outputs, [wrap(v) for v in arrays[n:]])]
+        return self.of.record(arrays[:n]).pull(arrays[n:])
 
 
-Function = Primal | Pullback
+# Functions of arrays
 
 
-def _array(given: Any) -> np.ndarray | None:
+class Pair:
+    """A forward function and its vector-Jacobian product, both of plain arrays.
+
+    Args:
+        forward: `forward(*arrays)` gives an array, or a tuple of them.
+        vjp: `vjp(cotangent, *arrays)` gives one gradient for each input, or None for zero: a tuple,
+            or for one input the bare array. For several outputs the cotangent is a tuple.
+        inputs: what to call them with.
+        dtype: of the inputs that hold real numbers; None leaves each as it is.
+    """
+
+    def __init__(
+        self,
+        forward: Callable[..., Any],
+        vjp: Callable[..., Any],
+        inputs: Sequence[Any],
+        dtype: Any = np.float64,
+    ) -> None:
+        self.forward, self.vjp = forward, vjp
+        self.point: Arrays = []
+        self.labels: list[str] = []
+        self._inputs: list[Any] = []
+        self._places: list[int] = []
+        for i, given in enumerate(inputs):
+            array = as_array(given)
+            if array is not None and array.dtype.kind == "f":
+                self._places.append(i)
+                self.point.append(array if dtype is None else array.astype(dtype))
+                self.labels.append(f"input {i}")
+            self._inputs.append(given if array is None else array)
+
+    def _arguments(self, arrays: Arrays) -> list[Any]:
+        arguments = list(self._inputs)
+        for place, x in zip(self._places, arrays, strict=True):
+            arguments[place] = x
+        return arguments
+
+    def values(self, arrays: Arrays) -> Arrays:
+        """The outputs of floating-point type. The arrays may be complex."""
+        return self._outputs(arrays)[1]
+
+    def _outputs(self, arrays: Arrays) -> tuple[list[np.ndarray], Arrays, bool]:
+        """All outputs, those of floating-point type, and whether there are several."""
+        result = self.forward(*self._arguments(arrays))
+        several = isinstance(result, (tuple, list))
+        every = [np.asarray(y) for y in (result if several else [result])]
+        if any(y.dtype.kind not in "biufc" for y in every):
+            raise TypeError(
+                "gradcheck: forward must return an array, or a tuple of arrays, "
+                f"got {type(result).__name__}"
+            )
+        return every, [y for y in every if y.dtype.kind in "fc"], several
+
+    def record(self, arrays: Arrays) -> Recording:
+        """Evaluate at these arrays, ready to be pulled back."""
+        every, outputs, several = self._outputs(arrays)
+
+        def pull(cotangents: Sequence[np.ndarray | None]) -> Arrays:
+            given = iter(cotangents)
+            seeds = []
+            for y in every:
+                v = next(given) if y.dtype.kind in "fc" else None
+                seeds.append(np.zeros(y.shape, y.real.dtype) if v is None else v)
+            found = self.vjp(tuple(seeds) if several else seeds[0], *self._arguments(arrays))
+            return self._gradients(found, arrays)
+
+        return Recording(outputs, [True] * len(outputs), pull)
+
+    def _gradients(self, found: Any, arrays: Arrays) -> Arrays:
+        """Of what `vjp` returned, the gradients by the inputs that hold real numbers."""
+        many = list(found) if isinstance(found, (tuple, list)) else [found]
+        if len(many) != len(self._inputs):
+            raise ValueError(
+                f"gradcheck: vjp must return one gradient for each of {len(self._inputs)} inputs "
+                f"(None for zero), got {len(many)}"
+            )
+        gradients = []
+        for place, x in zip(self._places, arrays, strict=True):
+            g = np.zeros(x.shape, x.dtype) if many[place] is None else np.asarray(many[place])
+            if g.dtype.kind not in "biufc":
+                raise TypeError(
+                    f"gradcheck: vjp must return arrays, got {type(many[place]).__name__}"
+                )
+            gradients.append(g)
+        return gradients
+
+
+Function = Primal | Pullback | Pair
+
+
+def as_function(fn: Any, inputs: Sequence[Any], dtype: Any = np.float64) -> Primal | Pair:
+    """What is to be checked: a function of tensors, or a pair of functions of arrays.
+
+    Raises:
+        TypeError: if it is neither.
+    """
+    if isinstance(fn, (tuple, list)):
+        if len(fn) != 2 or not all(map(callable, fn)):
+            raise TypeError("gradcheck: a pair must be two functions, (forward, vjp)")
+        return Pair(fn[0], fn[1], inputs, dtype)
+    if not callable(fn):
+        raise TypeError(
+            f"gradcheck: fn must be a function of tensors or a pair (forward, vjp) of functions of "
+            f"arrays, got {type(fn).__name__}"
+        )
+    return Primal(fn, inputs, dtype)
+
+
+def as_array(given: Any) -> np.ndarray | None:
     """The array of an input; None for an option such as an integer, a string or None."""
-    if isinstance(given, (Tensor, np.ndarray, float, np.generic)):
+    if isinstance(given, Tensor):
+        return np.array(host(given))
+    if isinstance(given, float):
+        return np.array(given)
+    if isinstance(given, (np.ndarray, np.generic)):
         return np.array(to_array(given))
     if isinstance(given, (list, tuple)) and given and np.asarray(given).dtype.kind == "f":
         return np.asarray(given, dtype=np.float64)

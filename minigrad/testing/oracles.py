@@ -56,7 +56,6 @@ class Line:
         self.direction = direction
         self.size = max([abs(x[u != 0]).max(initial=0.0) for x, u in self._moving()], default=0.0)
         self.reach = max(1.0, self.size)
-        self.eps = np.finfo(np.float64).eps
 
     def _moving(self) -> list[tuple[np.ndarray, np.ndarray]]:
         return [(x, u) for x, u in zip(self.point, self.direction, strict=True) if u is not None]
@@ -82,10 +81,14 @@ class Line:
         slope = (ahead - behind) / 2
         return Slope(slope, np.full(slope.shape, 1e3 * eps * largest))
 
-    def complex(self, scale: float) -> Slope:
-        """Im f(x + i t u) / t, for functions that are computed analytically."""
+    def complex(self, scale: float, eps: float) -> Slope:
+        """Im f(x + i t u) / t, for functions that are computed analytically.
+
+        W. Squire and G. Trapp, "Using complex variables to estimate derivatives of real functions",
+        SIAM Review 40 (1998).
+        """
         slope = np.imag(self.at(1j * COMPLEX_STEP)) / COMPLEX_STEP
-        return Slope(slope, np.full(slope.shape, 1e3 * self.eps * scale / self.reach))
+        return Slope(slope, np.full(slope.shape, 1e3 * eps * scale / self.reach))
 
     def extrapolated(self, step: float, scale: float, eps: float) -> Slope:
         """Central differences at two steps, extrapolated to zero (Richardson 1911).

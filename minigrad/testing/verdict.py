@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
+
+from .taylor import Study
 
 GOOD = ("equal", "kink")
 
@@ -32,7 +35,12 @@ class Finding:
         tolerance: what they may differ by there.
         wrong: how many of the compared entries differ by more than they may.
         compared: how many were compared.
-        note: anything else worth saying, such as a guess at the fault.
+        note: anything else worth saying: on a mismatch, the fault in words.
+        fault: "" or the family of the fault that explains a mismatch best, a key of
+            `minigrad.testing.FAMILIES`.
+        vacuous: whether the comparison would pass a rule that returns zeros.
+        study: the worst entry along one line, for `slope` and `Verdict.plot`; None where nothing
+            was compared. It holds the function, and is left behind when a finding is pickled.
     """
 
     order: int
@@ -47,6 +55,9 @@ class Finding:
     wrong: int
     compared: int
     note: str = ""
+    fault: str = ""
+    vacuous: bool = False
+    study: Study | None = field(default=None, compare=False, repr=False)
 
     @property
     def ok(self) -> bool:
@@ -59,6 +70,19 @@ class Finding:
         error = abs(self.analytic - self.numeric)
         return error / self.tolerance if self.tolerance else float(error > 0)
 
+    @property
+    def slope(self) -> float:
+        """The order at which the Taylor remainder of the worst entry shrinks with the step.
+
+        2 or more for a right rule, 1 for a wrong one; NaN where the remainder does not rise above
+        the rounding, as for a linear function with a right rule. Calls the function when it is
+        first asked for.
+        """
+        return float("nan") if self.study is None else self.study.slope
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "study": None}
+
     def __str__(self) -> str:
         head = f"order {self.order}, {self.label} of shape {self.shape}: {_MEANING[self.status]}"
         how = f"({self.oracle}, {self.compared} compared)"
@@ -67,7 +91,10 @@ class Finding:
             lines.append(f"    {self.wrong} of {self.compared} are wrong; the worst: {self.where}")
             lines.append(f"    the rule says {self.analytic:.9g}, numerically {self.numeric:.9g}")
             error = abs(self.analytic - self.numeric)
-            lines.append(f"    error {error:.2e}, allowed {self.tolerance:.1e}")
+            allowed = f"{self.tolerance:.1e}, {self.share:.3g} times that"
+            lines.append(f"    error {error:.2e}, allowed {allowed}")
+            if self.slope == self.slope:
+                lines.append(f"    the Taylor remainder shrinks as h^{self.slope:.2f}, wanted h^2")
         elif self.status == "equal" and self.compared:
             lines[0] += f", error at most {self.share:.1%} of the tolerance"
         if self.note:
@@ -95,11 +122,37 @@ class Verdict:
         """Whether everything that was checked is right."""
         return not self.problems and all(f.ok for f in self.findings)
 
+    @property
+    def vacuous(self) -> bool:
+        """Whether a rule that returns zeros would have passed too: nothing was really tested."""
+        return all(f.vacuous for f in self.findings if f.order == 1)
+
+    def plot(self, path: Any = None) -> Any:
+        """The error of central differences against their step, one panel for each finding.
+
+        Shows where the rule's number lies, the slope that a right one has, and the noise floor.
+
+        Args:
+            path: where to save it, if anywhere: a file name that matplotlib knows the ending of.
+
+        Returns:
+            a `matplotlib.figure.Figure`.
+
+        Raises:
+            ImportError: without matplotlib.
+            ValueError: if nothing was compared, or the verdict was pickled.
+        """
+        from .plot import draw
+
+        return draw(self, path)
+
     def __bool__(self) -> bool:
         return self.ok
 
     def __str__(self) -> str:
         lines = [f"gradcheck of {self.name}: {'right' if self.ok else 'WRONG'}"]
+        if self.ok and self.vacuous:
+            lines.append("  VACUOUS: a rule that returns zeros would pass too, see below")
         lines += [f"  {problem}" for problem in self.problems]
         lines += ["  " + str(f).replace("\n", "\n  ") for f in self.findings]
         return "\n".join(lines)

@@ -1,0 +1,187 @@
+"""What a gradient promises beside its numbers. Each broken promise is a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..autograd import grad
+from ..modes import enable_grad
+from .functions import Arrays, Function, Pair, Primal, Pullback, host, placed
+from .oracles import flat
+from .probes import dense
+
+
+def constant(function: Primal | Pair, rng: np.random.Generator) -> Iterator[str]:
+    """A function without a derivative gives no gradient."""
+    with np.errstate(all="ignore"):
+        here = function.record(function.point)
+        if isinstance(function, Primal):
+            for i, live in enumerate(here.connected):
+                if live:
+                    yield f"declared constant, but output {i} requires a gradient"
+            return
+        found = here.pull([dense(rng, y.shape) for y in here.outputs])
+    for label, g in zip(function.labels, found, strict=True):
+        if g.any():
+            yield f"declared constant, but the gradient by {label} is not zero"
+
+
+def usable(function: Function) -> Iterator[str]:
+    """Reasons why there is nothing to check: each is a problem of its own.
+
+    Raises:
+        TypeError: if there is no output of floating-point type.
+    """
+    before = [x.copy() for x in function.point]
+    first = function.values(function.point)
+    if not first:
+        raise TypeError(
+            "gradcheck: the function returns no tensor of floating-point type"
+            if isinstance(function, Primal)
+            else "gradcheck: forward returns no array of floating-point type"
+        )
+    if not same(before, function.point):
+        yield "the function changes its inputs"
+    for i, y in enumerate(first):
+        if not np.isfinite(y).all():
+            yield f"output {i} holds NaN or infinity: there is nothing to differentiate here"
+    if not same([y.copy() for y in first], function.values(function.point)):
+        yield "the function gives something else when it is called again: is it random?"
+
+
+def kept(
+    function: Function, cotangents: Arrays, order: int, rng: np.random.Generator
+) -> Iterator[str]:
+    """The promises of one order, in turn; yields each broken one."""
+    said = f"order {order}: "
+    point = [x.copy() for x in function.point]
+    here = function.record(point)
+    if not close(here.outputs, function.values(function.point)):
+        yield said + "recording changes the result"
+    seeds = [v.copy() for v in cotangents]
+    plain = here.pull(seeds)
+    if not same(seeds, cotangents):
+        yield said + "backward changes the cotangent that it was given"
+    if not same(point, function.point):
+        yield said + "the inputs are changed"
+    yield from (said + p for p in aliases(plain, seeds, point, here.outputs))
+    yield from (said + p for p in misshapen(function, point, plain, here.outputs))
+    first = [g.copy() for g in plain]
+    if not same(first, here.pull([v.copy() for v in cotangents])):
+        yield said + "a second backward pass gives something else than the first"
+    else:
+        with np.errstate(all="ignore"):
+            function.values([np.asarray(x + 0.01 * dense(rng, x.shape)) for x in function.point])
+        if not same(first, here.pull([v.copy() for v in cotangents])):
+            yield said + (
+                "backward gives something else after the function was called elsewhere: "
+                "its rule uses a value of the latest call, not of its own"
+            )
+    zeros = here.pull([np.zeros_like(v) for v in cotangents])
+    for label, z in zip(function.labels, zeros, strict=True):
+        if z.any():
+            yield said + f"a zero cotangent gives a gradient of {label} that is not zero"
+    if not isinstance(function, Pair):
+        yield from (said + p for p in _recorded(function, point, seeds, cotangents, first, rng))
+
+
+def _recorded(
+    function: Primal | Pullback,
+    point: Arrays,
+    seeds: Arrays,
+    cotangents: Arrays,
+    plain: Arrays,
+    rng: np.random.Generator,
+) -> Iterator[str]:
+    """The pass where rules get tensors: the same numbers, and forward mode by its derivative."""
+    try:
+        leaves, recorded = Pullback(function, cotangents).trace([*point, *seeds])
+    except Exception as error:  # of a rule's own, whatever it is: the verdict says so
+        yield (
+            f"the recorded pass (create_graph), where rules get tensors, raises "
+            f"{type(error).__name__}: {error}"
+        )
+        return
+    if not close(plain, [host(g) for g in recorded]):
+        yield "the recorded pass (create_graph) gives other numbers than the ordinary one"
+    elif isinstance(function, Primal):
+        yield from _forward_mode(function, leaves, recorded, cotangents, rng)
+    if not same(seeds, cotangents) or not same(point, function.point):
+        yield "the recorded pass changes inputs or cotangents"
+
+
+def _forward_mode(
+    function: Primal,
+    leaves: Sequence[Any],
+    gradients: Sequence[Any],
+    cotangents: Arrays,
+    rng: np.random.Generator,
+) -> Iterator[str]:
+    """<v, J u> = <J^T v, u>, with J u by the derivative of J^T v by v, as `minigrad.jvp` does.
+
+    J. Townsend, "A new trick for calculating Jacobian vector products", 2017.
+    """
+    n = len(function.point)
+    tangents = [dense(rng, x.shape) for x in function.point]
+    live = [(g, u) for g, u in zip(gradients, tangents, strict=True) if g.requires_grad]
+    products = [np.zeros(v.shape) for v in cotangents]
+    if live:
+        with enable_grad():
+            found = grad(
+                [g for g, _ in live],
+                list(leaves[n:]),
+                [placed(u, g.device) for g, u in live],
+                allow_unused=True,
+            )
+        products = [p if g is None else host(g) for p, g in zip(products, found, strict=True)]
+    forward = [float((v * p).sum()) for v, p in zip(cotangents, products, strict=True)]
+    backward = [float((host(g) * u).sum()) for g, u in zip(gradients, tangents, strict=True)]
+    sizes = [abs(host(g) * u).sum() for g, u in zip(gradients, tangents, strict=True)]
+    eps = max([np.finfo(host(g).dtype).eps for g in gradients], default=0.0)
+    if not abs(sum(forward) - sum(backward)) <= 1e5 * eps * sum(sizes) + 1e-300:
+        yield (
+            f"forward mode disagrees with backward: <v, J u> is {sum(forward):.9g}, <J^T v, u> is "
+            f"{sum(backward):.9g} (forward mode differentiates the rule by its cotangent: does the "
+            "rule lose it?)"
+        )
+
+
+def misshapen(
+    function: Function, point: Arrays, gradients: Arrays, outputs: Arrays
+) -> Iterator[str]:
+    """Gradients whose shape or type is not their input's."""
+    # A function of arrays may compute in single precision whatever it is given.
+    lower = {y.dtype for y in outputs} if isinstance(function, Pair) else set()
+    for label, x, g in zip(function.labels, point, gradients, strict=True):
+        if g.shape != x.shape or (g.dtype != x.dtype and g.dtype not in lower):
+            yield f"{label} is {x.dtype} {x.shape}, its gradient {g.dtype} {g.shape}"
+
+
+def aliases(gradients: Arrays, seeds: Arrays, point: Arrays, outputs: Arrays) -> Iterator[str]:
+    """Gradients that share their memory with anything that the caller holds."""
+    for i, g in enumerate(gradients):
+        others = {"a cotangent": seeds, "an input": point, "an output": outputs}
+        others["another gradient"] = gradients[:i]
+        for what, arrays in others.items():
+            if any(np.may_share_memory(g, a) for a in arrays):
+                yield f"gradient {i} shares its memory with {what}"
+
+
+def same(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> bool:
+    """Equal to the bit; NaN equals NaN."""
+    return len(a) == len(b) and all(
+        np.array_equal(x, y, equal_nan=True) for x, y in zip(a, b, strict=True)
+    )
+
+
+def close(a: Arrays, b: Arrays) -> bool:
+    """Equal but for the order in which sums are taken."""
+    if len(a) != len(b) or any(x.shape != y.shape for x, y in zip(a, b, strict=True)):
+        return False
+    x, y = flat(a), flat(b)
+    eps = max([np.finfo(z.dtype).eps for z in (*a, *b)], default=0.0)
+    size = abs(x[np.isfinite(x)]).max(initial=0.0)
+    return bool(np.allclose(x, y, rtol=0, atol=1e3 * eps * size, equal_nan=True))
