@@ -12,6 +12,7 @@ SHORT = {
     "linear_regression": ["--data", "houses" if HOUSES.is_dir() else "generated"],
     "backprop_by_hand": [],
     "cuda_race": [],
+    "find_the_bug": ["--bug", "7", "--reveal"],
     "cnn_images": ["--data", "digits", "--epochs", "7", "--quiet"],
 }
 
@@ -24,7 +25,8 @@ def load(name):
 
 
 @pytest.mark.parametrize("name", sorted(p.stem for p in EXAMPLES.glob("*.py")))
-def test_example(name, capsys):
+def test_example(name, capsys, monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES)  # as when it is run as a script
     load(name).main(SHORT[name])
     assert capsys.readouterr().out
     assert len((EXAMPLES / f"{name}.py").read_text().splitlines()) <= 150
