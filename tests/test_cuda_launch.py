@@ -1,12 +1,9 @@
-"""Launching CUDA kernels: what is read from sources, what is refused, what CuPy gets."""
+"""Launching CUDA kernels: what is read from sources, what is refused."""
 
 from __future__ import annotations
 
 import pickle
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,13 +11,11 @@ import pytest
 
 from minigrad_kernels import BACKENDS, KERNELS
 from minigrad_kernels.cuda import (
-    CompileError,
     EmulatorError,
     KernelFunction,
     Source,
     arrays,
     kernel,
-    nvidia,
 )
 from minigrad_kernels.cuda.arrays import ceil_divide, contiguous, result
 from minigrad_kernels.cuda.c_types import c_name, element
@@ -346,113 +341,3 @@ def test_softmax_of_halves_and_long_rows(rng: np.random.Generator) -> None:
         got = run(x, axis=1)
         assert got.dtype == x.dtype
         np.testing.assert_allclose(got, wanted, rtol=4 * float(np.finfo(dtype).eps))
-
-
-# What CuPy gets
-
-
-class ndarray:  # stands for CuPy's, which has NumPy's attributes, and `data.ptr`
-    def __init__(self, host: np.ndarray) -> None:
-        self.dtype, self.flags, self.strides = host.dtype, host.flags, host.strides
-        self.data = SimpleNamespace(ptr=host.__array_interface__["data"][0])
-
-
-ndarray.__module__ = "cupy"
-
-
-@pytest.fixture
-def launches(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
-    """A CuPy that only notes what it is asked for."""
-    noted: list[Any] = []
-
-    class CompileException(Exception):
-        pass
-
-    class Function:
-        max_dynamic_shared_size_bytes = 0
-
-        def __call__(self, grid: Any, block: Any, args: Any, shared_mem: int) -> None:
-            noted.append((grid, block, args, shared_mem, self.max_dynamic_shared_size_bytes))
-
-    class RawModule:
-        def __init__(self, code: str, options: tuple[str, ...]) -> None:
-            noted.append((code, options))
-
-        def get_function(self, name: str) -> Function:
-            if name == "fill":
-                raise CompileException("some.cu(24): error: what is half?")
-            return Function()
-
-    module = ModuleType("cupy")
-    module.RawModule, module.ndarray = RawModule, ndarray  # type: ignore[attr-defined]
-    module.cuda = SimpleNamespace(  # type: ignore[attr-defined]
-        compiler=SimpleNamespace(CompileException=CompileException),
-        device=SimpleNamespace(get_device_id=lambda: 0),
-        runtime=SimpleNamespace(getDeviceCount=lambda: 1),
-    )
-    monkeypatch.setitem(sys.modules, "cupy", module)
-    yield noted
-    nvidia._module.cache_clear()
-    nvidia._raised.clear()
-
-
-def test_what_cupy_gets(source: Source, launches: list[Any]) -> None:
-    add = Source(source.path, T="float").kernel("add")
-    a = ndarray(floats())
-    add((2, 3), 32, a, a, a, 5)
-    (code, options), (grid, block, args, shared, _) = launches
-    assert code.startswith('#include <cuda_fp16.h>\n#define T float\n#line 1 "some.cu"\n')
-    assert code.endswith(TEXT)
-    assert f"-I{INCLUDE}" in options and f"-I{source.path.parent}" in options
-    assert f"-DMINIGRAD_DIGEST=0x{source.digest}" in options
-    assert (grid, block, shared) == ((2, 3, 1), (32, 1, 1), 0)
-    assert args[:3] == [a, a, a] and type(args[3]) is np.int32 and args[3] == 5
-    add(1, 32, a, None, a, 5, shared=100 * 1024)
-    assert len(launches) == 3, "compiled once"
-    assert launches[2][3:] == (100 * 1024, 100 * 1024)
-    null = launches[2][2][1]
-    assert null == 0 and null.nbytes == 8
-    add(0, 32, a, a, a, 5)
-    assert len(launches) == 3
-
-
-def test_arrays_of_two_devices_are_not_mixed(source: Source, launches: list[Any]) -> None:
-    add = Source(source.path, T="float").kernel("add")
-    a, host = ndarray(floats()), floats()
-    with pytest.raises(TypeError, match="wants a CuPy array as the first one is, not one of NumPy"):
-        add(1, 32, a, host, a, 5)
-    with pytest.raises(TypeError, match="wants an array of float32, not float64"):
-        add(1, 32, a, ndarray(np.zeros(3)), a, 5)
-    if BACKENDS["cuda-on-cpu"].available:
-        with pytest.raises(TypeError, match="NumPy array as the first one is, not one of CuPy"):
-            add(1, 32, host, a, host, 5)
-
-
-def test_arrays_must_be_on_the_current_device(source: Source, launches: list[Any]) -> None:
-    sys.modules["cupy"].cuda.runtime.getDeviceCount = lambda: 2
-    add = Source(source.path, T="float").kernel("add")
-    first, second = ndarray(floats()), ndarray(floats())
-    first.device, second.device = SimpleNamespace(id=0), SimpleNamespace(id=1)  # type: ignore[attr-defined]
-    add(1, 32, first, None, first, 5)
-    with pytest.raises(ValueError, match=r"`float\* sum` is on device 1, the current one is 0"):
-        add(1, 32, first, first, second, 5)
-    assert len(launches) == 2
-
-
-def test_bfloat16_has_two_types(tmp_path: Path, launches: list[Any]) -> None:
-    (tmp_path / "brain.cu").write_text(
-        'extern "C" __global__ void copy(const __nv_bfloat16* x, __nv_bfloat16* y) {}'
-    )
-    copy = Source(tmp_path / "brain.cu").kernel("copy")
-    bits, typed = ndarray(np.zeros(3, "u2")), ndarray(np.zeros(3, "u2"))
-    typed.dtype = SimpleNamespace(name="bfloat16", itemsize=2)  # type: ignore[assignment]
-    copy(1, 1, bits, typed)
-    with pytest.raises(TypeError, match="wants an array of uint16, not float16"):
-        copy(1, 1, bits, ndarray(np.zeros(3, "f2")))
-
-
-def test_an_error_of_nvrtc(source: Source, launches: list[Any]) -> None:
-    with pytest.raises(
-        CompileError, match=r"some\.cu \(T=float\) does not compile:\nsome\.cu\(24\)"
-    ):
-        Source(source.path, T="float").kernel("fill")(1, 1, ndarray(np.zeros(1, "u2")), 1.0, 1)

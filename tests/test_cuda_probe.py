@@ -59,6 +59,10 @@ BROKEN = {
         {"devices": raising(CUDARuntimeError("cudaErrorNoDevice: no CUDA-capable device"))},
         "the driver finds no GPU",
     ),
+    "used before a fork": (
+        {"devices": raising(CUDARuntimeError("cudaErrorInitializationError: initialization"))},
+        "CUDA does not start: a process that was forked .* start processes by `spawn`",
+    ),
     "busy": (
         {"zeros": raising(CUDARuntimeError("cudaErrorDevicesUnavailable: busy or unavailable"))},
         "the GPU is busy or out of order",

@@ -18,7 +18,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .arrays import ceil_divide as ceil_divide
     from .emulator.run import running as running
-    from .errors import CompileError as CompileError, EmulatorError as EmulatorError
+    from .errors import (
+        CompileError as CompileError,
+        EmulatorError as EmulatorError,
+        LaunchError as LaunchError,
+    )
     from .launch import KernelFunction as KernelFunction
     from .source import Source as Source, kernel as kernel
 
@@ -27,6 +31,7 @@ _PUBLIC = {
     "running": "emulator.run",
     "CompileError": "errors",
     "EmulatorError": "errors",
+    "LaunchError": "errors",
     "KernelFunction": "launch",
     "Source": "source",
     "kernel": "source",

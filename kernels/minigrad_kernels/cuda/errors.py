@@ -1,10 +1,14 @@
-"""What can go wrong with CUDA sources: they do not compile, or a run of them is wrong."""
+"""What can go wrong with CUDA sources: they do not compile, do not run, or a run is wrong."""
 
 from __future__ import annotations
 
 
 class CompileError(RuntimeError):
     """A CUDA source does not compile; the message is the compiler's, with the source's lines."""
+
+
+class LaunchError(RuntimeError):
+    """A GPU does not run a kernel; the message says which, how it was launched, and why not."""
 
 
 class EmulatorError(RuntimeError):

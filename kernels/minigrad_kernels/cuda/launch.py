@@ -43,7 +43,8 @@ class KernelFunction:
         TypeError: for a wrong number of arguments, or one of a wrong type.
         ValueError: for an array that is strided, misaligned or read-only, a number that does not
             fit, dimensions or shared memory beyond the limits.
-        CompileError: if the source does not compile.
+        CompileError: if the source does not compile, or there is no compiler.
+        LaunchError: if the GPU cannot run it so: it has not so much shared memory, say.
         EmulatorError: if the kernel does what it must not; see `minigrad_kernels.cuda.emulator`.
     """
 

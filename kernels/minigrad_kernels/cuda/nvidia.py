@@ -14,11 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from .errors import CompileError
+from .errors import CompileError, LaunchError
+from .probe import in_words
 from .source import INCLUDE, Signature, Source
 
 ORDINARY_SHARED = 48 * 1024
 """Bytes of dynamic shared memory that a kernel has without asking."""
+
+MOST_SHARED = 97
+"""The number of the attribute: bytes of shared memory that a block has if it asks for them."""
 
 _raised: dict[tuple[Any, int], int] = {}  # what was asked for, by kernel and device
 _lock = threading.Lock()
@@ -51,7 +55,7 @@ def launcher(source: Source, signature: Signature) -> Callable[..., None]:
     """A function that launches the kernel on the current device and stream.
 
     Raises:
-        CompileError: if the source does not compile.
+        CompileError: if the source does not compile, or there is no compiler.
     """
     import cupy
 
@@ -61,11 +65,31 @@ def launcher(source: Source, signature: Signature) -> Callable[..., None]:
     def run(grid: Any, block: Any, values: list[Any], shared: int) -> None:
         if several:
             _check_devices(signature, values)
-        if shared > ORDINARY_SHARED:
-            _allow(function, shared)
-        function(grid, block, values, shared_mem=shared)
+        try:
+            if shared > ORDINARY_SHARED:
+                _allow(function, shared)
+            function(grid, block, values, shared_mem=shared)
+        except RuntimeError as error:  # of the driver, or the runtime
+            raise LaunchError(
+                f"{signature.name}: the GPU does not run {grid} blocks of {block} threads with "
+                f"{shared} bytes of dynamic shared memory: {_why(shared, error)}"
+            ) from error
 
     return run
+
+
+def _why(shared: int, error: RuntimeError) -> str:
+    """What was wrong with a launch, in words."""
+    import cupy
+
+    try:
+        device = cupy.cuda.device.get_device_id()
+        most = int(cupy.cuda.runtime.deviceGetAttribute(MOST_SHARED, device))
+    except RuntimeError:  # it answers no more
+        most = shared
+    if shared > most:
+        return f"a block has at most {most} there"
+    return in_words(error)
 
 
 def _check_devices(signature: Signature, values: list[Any]) -> None:
@@ -89,6 +113,8 @@ def _function(source: Source, name: str) -> Any:
         return _module(source).get_function(name)
     except cupy.cuda.compiler.CompileException as error:
         raise CompileError(f"{source.label} does not compile:\n{error}") from error
+    except (RuntimeError, OSError, ImportError) as error:  # NVRTC is not there, or too old
+        raise CompileError(f"{source.label} cannot be compiled: {in_words(error)}") from error
 
 
 def _allow(function: Any, shared: int) -> None:

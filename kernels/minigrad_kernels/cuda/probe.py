@@ -24,6 +24,18 @@ _WORDS = (
     ("cudaErrorSystemNotReady", "the driver is not ready: a service of it does not run"),
     ("cudaErrorNoKernelImageForDevice", "the GPU is too old, or too new, for this CUDA"),
     ("cudaErrorDevicesUnavailable", "the GPU is busy or out of order"),
+    (
+        "cudaErrorInitializationError",
+        "CUDA does not start: a process that was forked cannot use what its parent did before, so "
+        "start processes by `spawn`",
+    ),
+    ("cudaErrorUnsupportedPtxVersion", "the driver is older than CUDA's compiler: update it"),
+    ("cudaErrorLaunchOutOfResources", "so many threads need more registers than a block can have"),
+    (
+        "cudaErrorIllegalAddress",
+        "a kernel read or wrote where there is no memory, which ends all work on the GPU in this "
+        "process: find it with `minigrad cuda-check`",
+    ),
     ("cudaErrorMemoryAllocation", "the GPU has not enough free memory"),
     ("OutOfMemoryError", "the GPU has not enough free memory"),
     ("cannot open source file", "CUDA's headers were not found"),
@@ -31,7 +43,8 @@ _WORDS = (
     ("Failed to find", "CUDA's headers were not found"),
     ("nvrtc", "CUDA's compiler NVRTC was not found or does not fit"),
 )
-"""What to say of an error in whose class or words this is found; the first one counts."""
+"""What to say of an error in whose class or words this is found; the first one counts. The driver
+calls cudaErrorNoDevice, say, CUDA_ERROR_NO_DEVICE."""
 
 _REMEDY = "install the extra cuda12 or cuda13"
 
@@ -63,9 +76,9 @@ def in_words(error: BaseException) -> str:
     >>> in_words(RuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected"))
     'the driver finds no GPU (RuntimeError: cudaErrorNoDevice: no CUDA-capable device is detected)'
     """
-    text = f"{type(error).__name__} {error}"
+    text = f"{type(error).__name__} {error}".lower()
     for sign, words in _WORDS:
-        if sign.lower() in text.lower():
+        if sign.lower() in text or sign.lower() in text.replace("_", ""):
             if "{driver}" in words:
                 words = _driver()
             if "headers" in words or "NVRTC" in words:
