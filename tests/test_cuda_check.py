@@ -138,7 +138,7 @@ def test_checking_what_cannot_be_checked(tmp_path: Path) -> None:
 
 def test_several_in_one_process() -> None:
     """Kernels of ours by their names: all of them on all samples have a file of their own."""
-    found = check(["relu:cuda-on-cpu", out_of_shared, deadlock], "memcheck", single=True)
+    found = check(["relu:cuda-on-cpu", out_of_shared, deadlock], "memcheck", quick=True)
     assert {f.tool: f.function for f in found} == {
         "memcheck": "out_of_shared",
         "emulator": "deadlock",

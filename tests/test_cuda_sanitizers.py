@@ -44,7 +44,7 @@ def test_nothing_is_found_in_the_kernels_of(module: str, tool: str) -> None:
     run: list[Any] = [name for name in ON_CUDA if module_of(name) == module]
     if module in cuda_wide_calls.FAMILIES:
         run.append(cuda_wide_calls.FAMILIES[module])
-    found = check(run, tool, single=True)
+    found = check(run, tool, quick=True)
     assert not found, "\n".join(map(str, found))
 
 
@@ -58,7 +58,7 @@ def test_wide_calls_are_of_kernels_that_there_are() -> None:
 def variants(launched: Iterable[Launched]) -> set[tuple[Any, ...]]:
     """What is launched, with which definitions, but for other precisions than the single one."""
     return {
-        (key.file, key.kernel, key.definitions)
+        key.variant
         for key in launched
         if not {value for _, value in key.definitions} & {"double", "half"}
     }
@@ -69,7 +69,7 @@ def reached(monkeypatch: pytest.MonkeyPatch) -> set[Launched]:
     monkeypatch.setattr(cuda_wide_calls, "check_equal", lambda *_, **__: None)
     with launches() as found, np.errstate(all="ignore"):
         for name in ON_CUDA:
-            assert not list(run_samples(name, single=True))
+            assert not list(run_samples(name, quick=True))
         for run in cuda_wide_calls.FAMILIES.values():
             run()
     return set(found)
@@ -102,12 +102,12 @@ def plant(file: str, right: str, wrong: str) -> None:
 
 def softmax_of_rows_that_are_not_there() -> None:
     plant("softmax.cu", "  if (TEAM::row() >= rows) return;", "")
-    list(run_samples("softmax", "cuda-on-cpu", single=True))
+    list(run_samples("softmax", "cuda-on-cpu", quick=True))
 
 
 def softmax_without_a_barrier() -> None:
     plant("softmax_ladder.cu", "__syncthreads();  // all have read it", "//")
-    list(run_samples("softmax", "2-block-per-row", single=True))
+    list(run_samples("softmax", "2-block-per-row", quick=True))
 
 
 def test_memcheck_finds_a_missing_test_of_bounds() -> None:

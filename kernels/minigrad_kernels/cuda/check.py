@@ -28,8 +28,10 @@ from typing import Any
 
 import numpy as np
 
+from ..registry import KERNELS, Arguments, Implementation, Kernel
 from .emulator import build
 from .errors import EmulatorError
+from .lint.launches import Variant, accepted, effort
 
 TOOLS = {"memcheck": "address", "racecheck": "thread"}
 """The tools, named as NVIDIA's compute-sanitizer names its own, and the sanitizer of each."""
@@ -45,6 +47,8 @@ _OPTIONS = {
         # thread of a block, 128,000 accesses are remembered, in 1 MB.
         "TSAN_OPTIONS": "halt_on_error=0:exitcode=0:log_path={log}:history_size=2"
         ":ignore_noninstrumented_modules=1:report_thread_leaks=0:report_signal_unsafe=0"
+        # It need not wait at the end for what other threads still do: all kernels have run.
+        ":atexit_sleep_ms=0"
     },
 }
 _WORDS = {
@@ -69,6 +73,10 @@ _ACCESS = re.compile(
 _FRAME = re.compile(
     r"^\s*#\d+ (?:0x[0-9a-f]+ in )?(.+?) (\S+?):(\d+)(?::\d+)?(?: \(.*)?$", re.MULTILINE
 )
+
+
+MANY = 1 << 14
+"""CUDA threads of a call above which a quick check passes it over if others will do."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +112,7 @@ Run = str | Path | Callable[[], object]
 
 
 def check(
-    run: Run | Sequence[Run], tool: str = "memcheck", *, single: bool = False
+    run: Run | Sequence[Run], tool: str = "memcheck", *, quick: bool = False
 ) -> list[Finding]:
     """Run kernels under a sanitizer and return what it found, each place once.
 
@@ -115,8 +123,9 @@ def check(
             arguments. Each of these launches the kernels to be checked. Several in a list are run
             one after the other: they share what it takes to start.
         tool: `"memcheck"` or `"racecheck"`.
-        single: try kernels on the samples in single precision only: those in double precision
-            are converted. Mostly the code is the same, and half of it need not be compiled.
+        quick: try kernels on the samples in single precision only: those in double precision
+            are converted. Mostly the code is the same, and half of it need not be compiled. And
+            samples that take very many threads are run only if they launch what others do not.
 
     Raises:
         ValueError: for another tool, or something that cannot be run.
@@ -131,7 +140,7 @@ def check(
         errors = Path(folder) / "errors.json"
         log = Path(folder) / "log"
         ended = subprocess.run(
-            [*_command(tool), json.dumps([targets, single, str(errors)])],
+            [*_command(tool), json.dumps([targets, quick, str(errors)])],
             env=_environment(TOOLS[tool], log),
             capture_output=True,
             text=True,
@@ -163,8 +172,6 @@ def _target(run: str | Path | Callable[[], object]) -> list[str]:
         if not Path(file).is_file():
             raise ValueError(f"there is no file {file!r}")
         return ["function", file, name] if name else ["program", file]
-    from ..registry import KERNELS
-
     if file not in KERNELS:
         raise ValueError(f"{str(run)!r} is neither a kernel nor a Python file")
     names = implementations(file)
@@ -179,8 +186,6 @@ def _target(run: str | Path | Callable[[], object]) -> list[str]:
 
 def implementations(kernel: str) -> list[str]:
     """The names of a kernel's CUDA implementations, the preferred one first."""
-    from ..registry import KERNELS
-
     return [i.name for i in KERNELS[kernel].implementations if i.backend == "cuda-on-cpu"]
 
 
@@ -227,11 +232,11 @@ def _sanitizer_library(sanitizer: str) -> str:
 
 def in_child() -> None:
     """Run what the command line says, and write the emulator's own errors to a file."""
-    targets, single, errors = json.loads(sys.argv[1])
+    targets, quick, errors = json.loads(sys.argv[1])
     found: list[EmulatorError] = []
     for target in targets:
         if target[0] == "kernel":
-            found += run_samples(target[1], target[2], single=single)
+            found += run_samples(target[1], target[2], quick=quick)
         else:
             try:
                 _call(target)
@@ -256,29 +261,46 @@ def _call(target: list[str]) -> None:
     getattr(module, name)()
 
 
-def run_samples(name: str, only: str = "", *, single: bool = False) -> Iterator[EmulatorError]:
+def run_samples(name: str, only: str = "", *, quick: bool = False) -> Iterator[EmulatorError]:
     """Run the CUDA implementations of a kernel, or one, on the samples that they accept.
 
-    Yields the errors of the emulator; for `single` see `check`.
+    Yields the errors of the emulator; for `quick` see `check`.
     """
-    from ..registry import KERNELS
-
     kernel = KERNELS[name]
     for i in kernel.implementations:
         if i.backend != "cuda-on-cpu" or only not in ("", i.name):
             continue
-        for call in kernel.samples(np.random.default_rng(7)):
-            args, options = _converted(call.args, single), _converted(call.options, single)
-            if i.accepts is not None and not i.accepts(*args, **options):
-                continue
+        for call in _calls(kernel, i, quick):
             try:
-                i.run(*args, **options)
+                i.run(*call.args, **call.options)
             except EmulatorError as error:
                 yield error
 
 
+def _calls(kernel: Kernel, i: Implementation, quick: bool) -> list[Arguments]:
+    """The samples of a kernel that an implementation accepts; for `quick` see `check`."""
+    drawn = kernel.samples(np.random.default_rng(7))
+    calls = [
+        Arguments(_converted(call.args, quick), _converted(call.options, quick)) for call in drawn
+    ]
+    calls = [call for call in calls if accepted(i, call)]
+    return _needed(i, calls) if quick else calls
+
+
+def _needed(i: Implementation, calls: list[Arguments]) -> list[Arguments]:
+    """The calls of few threads, and those of many that launch what calls of fewer do not."""
+    reached: set[Variant] = set()
+    needed = []
+    efforts = [(call, *effort(i, call)) for call in calls]
+    for call, variants, threads in sorted(efforts, key=lambda entry: entry[2]):
+        if threads <= MANY or variants - reached:
+            needed.append(call)
+        reached |= variants
+    return needed
+
+
 def _converted(value: Any, single: bool) -> Any:
-    """Arguments where NumPy's scalars are arrays; with `single`, float32 where they are float64."""
+    """Arguments where NumPy's scalars are arrays; for `single`, float32 where they are float64."""
     if isinstance(value, (np.ndarray, np.generic)):
         x = np.asarray(value)
         return x.astype(np.float32) if single and x.dtype == np.float64 else x

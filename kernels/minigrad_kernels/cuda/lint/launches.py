@@ -7,8 +7,9 @@ samples and workloads, and instead of running a kernel, its launch is written do
 from __future__ import annotations
 
 import functools
+import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -40,31 +41,46 @@ class Launched:
     threads: int
     shared: int
 
+    @property
+    def variant(self) -> Variant:
+        """What is compiled for it: the file, the kernel and the definitions."""
+        return self.file, self.kernel, self.definitions
 
-_recording = threading.Lock()
+
+Variant = tuple[str, str, tuple[tuple[str, str], ...]]
+
+_recording = threading.RLock()
 
 
 @contextmanager
 def launches() -> Iterator[dict[Launched, Source]]:
     """Write launches down, with their sources, and run none of them: results hold anything.
 
-    It concerns all threads: nothing else should launch kernels meanwhile.
+    It concerns all threads: nothing else should launch kernels meanwhile. Within another `launches`
+    it writes down what is launched within it alone, which the other one then does not see.
     """
     found: dict[Launched, Source] = {}
+    with _noting(lambda launched, _, source: found.update({launched: source})):
+        yield found
 
-    def note(
+
+@contextmanager
+def _noting(note: Callable[[Launched, int, Source], object]) -> Iterator[None]:
+    """For each launch call `note` instead, with the number of blocks and the source."""
+
+    def launch(
         self: KernelFunction, grid: Dimensions, block: Dimensions, *_: Any, shared: int = 0
     ) -> None:
-        x, y, z = dimensions(grid, block)[1]
+        blocks, threads = map(math.prod, dimensions(grid, block))
         definitions = tuple(sorted(self.source.definitions.items()))
-        key = Launched(self.source.path.name, self.name, definitions, x * y * z, shared)
-        found[key] = self.source
+        launched = Launched(self.source.path.name, self.name, definitions, threads, shared)
+        note(launched, blocks, self.source)
 
     with _recording:
         call = KernelFunction.__call__
-        KernelFunction.__call__ = note  # type: ignore[method-assign]
+        KernelFunction.__call__ = launch  # type: ignore[method-assign]
         try:
-            yield found
+            yield
         finally:
             KernelFunction.__call__ = call  # type: ignore[method-assign]
 
@@ -75,14 +91,25 @@ def recorded() -> dict[Launched, Source]:
     with launches() as found, np.errstate(all="ignore"):
         for name, call in _calls():
             for i in KERNELS[name].implementations:
-                if i.backend == "cuda-on-cpu":
-                    _try(i, call)
+                if i.backend == "cuda-on-cpu" and accepted(i, call):
+                    i.run(*call.args, **call.options)
     return found
 
 
-def _try(i: Implementation, call: Arguments) -> None:
-    if i.accepts is None or i.accepts(*call.args, **call.options):
+def accepted(i: Implementation, call: Arguments) -> bool:
+    """Whether the implementation computes this call."""
+    return i.accepts is None or i.accepts(*call.args, **call.options)
+
+
+def effort(i: Implementation, call: Arguments) -> tuple[set[Variant], int]:
+    """What the implementation launches for a call that it accepts, and with how many threads."""
+    found: list[tuple[Variant, int]] = []
+    with (
+        _noting(lambda key, blocks, _: found.append((key.variant, blocks * key.threads))),
+        np.errstate(all="ignore"),
+    ):
         i.run(*call.args, **call.options)
+    return {variant for variant, _ in found}, sum(threads for _, threads in found)
 
 
 def _calls() -> Iterator[tuple[str, Arguments]]:
