@@ -6,7 +6,7 @@ import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -15,10 +15,29 @@ from minigrad_kernels.layout import memory_order
 ndarray = np.ndarray
 
 
+class Replayed(Protocol):
+    """Work of Python's that belongs to each replay of a graph."""
+
+    def check(self) -> None:
+        """Refuse what can be refused. Called before any `advance`."""
+
+    def advance(self) -> None:
+        """Do it; the graph is launched next."""
+
+
 class _Capture(threading.local):
-    """Whether the current thread's work on the GPU is captured in a graph, to be done later."""
+    """Whether the current thread's work on the GPU is captured in a graph, to be done later; and
+    what Python has to do in each replay."""
 
     active = False
+    replayed: list[Replayed] = []  # noqa: RUF012 (a new one for each capture)
+
+    def begin(self) -> list[Replayed]:
+        self.active, self.replayed = True, []
+        return self.replayed
+
+    def end(self) -> None:
+        self.active, self.replayed = False, []
 
 
 capture = _Capture()
@@ -90,14 +109,14 @@ def empty_on(shape: tuple[int, ...], dtype: Any, device: Any) -> Any:
 @contextmanager
 def _placing(device: str, size: int) -> Iterator[Any]:
     """For making an array of so many bytes on a GPU: gives CuPy, and says errors in words."""
+    from minigrad_kernels.cuda.probe import in_words, not_imported
+
     try:
         import cupy  # type: ignore[import-not-found,import-untyped,unused-ignore]
-    except ImportError:
+    except Exception as error:  # an installation can be broken in any way
         raise RuntimeError(
-            f"to: moving a tensor to {device} needs the package cupy, which is not installed "
-            "(install the extra cuda12 or cuda13)"
+            f"to: moving a tensor to {device} needs the package cupy, which {not_imported(error)}"
         ) from None
-    from minigrad_kernels.cuda.probe import in_words
 
     number = int(device.partition(":")[2])
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +26,18 @@ def raising(error: Exception) -> Any:
         raise error
 
     return raises
+
+
+def importing(error: Exception) -> Any:
+    """An `__import__` that raises for CuPy."""
+    usual = builtins.__import__
+
+    def importing(name: str, *args: Any, **options: Any) -> Any:
+        if name.partition(".")[0] == "cupy":
+            raise error
+        return usual(name, *args, **options)
+
+    return importing
 
 
 def installation(**broken: Any) -> Any:
@@ -108,8 +121,17 @@ def test_cupy_is_missing_or_broken(monkeypatch: pytest.MonkeyPatch) -> None:
         probe.reason() == "the package cupy is not installed (install the extra cuda12 or cuda13)"
     )
     monkeypatch.setattr(probe, "find_spec", lambda _: True)
-    monkeypatch.setitem(sys.modules, "cupy", None)
-    assert str(probe.reason()).startswith("the package cupy cannot be imported: ModuleNotFound")
+    monkeypatch.setattr(builtins, "__import__", importing(OSError("libcuda.so.1: no such file")))
+    wanted = "cannot be imported: OSError: libcuda.so.1: no such file"
+    assert probe.reason() == f"the package cupy {wanted}"
+    for use in (lambda: mg.zeros(2).cuda(), lambda: mg.ones(2, device="cuda:1")):
+        with pytest.raises(RuntimeError, match=f"cuda:. needs the package cupy, which {wanted}$"):
+            use()
+    missing = ModuleNotFoundError("No module named 'cupy'", name="cupy")
+    monkeypatch.setattr(builtins, "__import__", importing(missing))
+    with pytest.raises(RuntimeError, match="cupy, which is not installed .install the extra cuda"):
+        mg.zeros(2).cuda()
+    assert (mg.ones(2) + 1).tolist() == [2, 2]
 
 
 def test_a_machine_where_everything_works(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,7 @@ def reason() -> str | None:
     try:
         import cupy  # type: ignore[import-not-found,import-untyped,unused-ignore]
     except Exception as error:  # whatever is broken in an installation, its words are the reason
-        return f"the package cupy cannot be imported: {_first_line(error)}"
+        return f"the package cupy {not_imported(error)}"
     try:
         if not cupy.cuda.runtime.getDeviceCount():
             return "the driver finds no GPU"
@@ -68,6 +68,17 @@ def reason() -> str | None:
         return None if float(x[0]) == 42.0 else "a test kernel ran but gave a wrong result"
     except Exception as error:
         return in_words(error)
+
+
+def not_imported(error: Exception) -> str:
+    """What the error of an `import cupy` means: there is none, or what there is does not work.
+
+    >>> not_imported(OSError("libcuda.so.1: cannot open shared object file"))
+    'cannot be imported: OSError: libcuda.so.1: cannot open shared object file'
+    """
+    if isinstance(error, ModuleNotFoundError) and error.name == "cupy":
+        return f"is not installed ({_REMEDY})"
+    return f"cannot be imported: {_first_line(error)}"
 
 
 def in_words(error: BaseException) -> str:
