@@ -5,7 +5,6 @@ Asking imports nothing heavy until it must: `available` is found out on first us
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import is_array
+from .lazy import lazy
 
 
 def array_kind(x: Any) -> str:
@@ -47,7 +47,7 @@ class Backend:
     automatic: bool
     description: str
 
-    @functools.cached_property
+    @lazy
     def reason(self) -> str | None:
         """Why it cannot be used here; None if it can."""
         return self.probe()

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from .backends import BACKENDS, array_kind
+from .lazy import lazy
 
 Predicate = Callable[..., bool]
 Samples = Callable[[np.random.Generator], Iterable["Arguments"]]
@@ -88,7 +89,7 @@ class Implementation:
         """What `use` calls it: the backend, or backend:name where it is one of several."""
         return self.backend if self.name == self.backend else f"{self.backend}:{self.name}"
 
-    @functools.cached_property
+    @lazy
     def run(self) -> Callable[..., Any]:
         """The function itself."""
         return self.build()

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..lazy import lazy
+
 if TYPE_CHECKING:
     from .launch import KernelFunction
 
@@ -86,12 +88,12 @@ class Source:
         self.definitions = {name: _spelled(name, value) for name, value in definitions.items()}
         self.label = _label(self.path, self.definitions)
 
-    @functools.cached_property
+    @lazy
     def own_text(self) -> str:
         """The text of the file itself."""
         return _read(self.path)
 
-    @functools.cached_property
+    @lazy
     def files(self) -> dict[Path, str]:
         """The file and all it includes, also indirectly, and their texts; not the system's headers.
 
@@ -121,7 +123,7 @@ class Source:
                 if angled:
                     yield angled
 
-    @functools.cached_property
+    @lazy
     def digest(self) -> str:
         """Tells this source from any other: of its text, the headers' and the definitions."""
         digest = hashlib.sha256(repr(sorted(self.definitions.items())).encode())
@@ -139,7 +141,7 @@ class Source:
         lines += [f"#define {name} {value}" for name, value in self.definitions.items()]
         return "".join(f"{line}\n" for line in lines)
 
-    @functools.cached_property
+    @lazy
     def kernels(self) -> dict[str, Signature]:
         """The kernels of the file by name.
 
