@@ -42,7 +42,10 @@ SUITES = ("gpu", "cpu-gpu")
 SECONDS = {"compiling": 60, "tests": 180, "sanitizer": 50, "gpu": 120, "cpu-gpu": 50}
 """What each part may take, before the last piece of it begins: less than eight minutes in all."""
 
-DEVICE_TESTS = ("on_gpu", "cuda_graph", "device", "other_arrays", "cuda_operations")
+DEVICE_TESTS = (
+    *("on_gpu", "cuda_graph", "cuda_graph_training", "flat_on_gpu", "device", "other_arrays"),
+    "cuda_operations",
+)
 BEGIN, END = "<!-- verified: written by `make gpu` -->", "<!-- end of verified -->"
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from minigrad_kernels import BACKENDS
+from minigrad_kernels.cuda.graphs import keeping
 from minigrad_kernels.layout import copied
 
 from . import device as devices
@@ -74,25 +76,31 @@ def capture(step: Callable[..., Any], *examples: Tensor, warm_up: int = 2) -> Ca
             optimizer.zero_grad()
             loss = cross_entropy(model(x), target)
             loss.backward()
+            optimizer.step()
             return loss
 
         replay = mg.cuda.capture(step, x, target)
         for x, target in batches:
             loss = replay(x, target)
-            optimizer.step()
 
-    What is replayed is the work on the GPU, with the same memory, and nothing else: no Python runs.
-    So shapes, options and numbers of Python stay as they were; the step must not read numbers from
-    the GPU (`item`, `if loss > 1`), draw random numbers (dropout), or step an optimizer, whose
-    learning rate and count of steps would not change: that is called after each replay. All
-    kernels must be ours: CuPy cannot capture cuBLAS. Gradients do not add up from one replay to the
-    next, so the step drops those of the one before. Indices and classes are not checked for being
-    in range: of a class that there is not the loss is NaN.
+    What is replayed is the work on the GPU, with the same memory; the step's Python does not run.
+    So shapes and numbers of Python stay as they were; the step must not read numbers from the GPU
+    (`item`, `if loss > 1`) or draw random ones (dropout). All kernels must be ours: CuPy cannot
+    capture cuBLAS. Gradients do not add up from one replay to the next, so the step drops those of
+    the one before. Indices and classes are not checked for being in range: of a class that there is
+    not the loss is NaN.
+
+    An optimizer's step (SGD, Adam, AdamW) may be captured. Each replay counts it, and takes the
+    options of the time: assign to `optimizer.param_groups[0]["lr"]` as ever. The numbers of its
+    formula are computed in Python, written to the GPU by a launch before the graph's, and read
+    there, so that they have the bits of a step that is not captured. Its state must be there when
+    it is captured, which the warm-up sees to; the parameters are those that have gradients then.
 
     Args:
         step: called with tensors like the examples; returns a tensor, several in a tuple, or None.
         examples: tensors on one GPU.
-        warm_up: how often the step is done for real before, so that kernels are compiled.
+        warm_up: how often the step is done for real before, on the examples, so that kernels are
+            compiled, and optimizers have their state.
 
     Returns:
         a function of tensors like the examples.
@@ -113,9 +121,27 @@ def capture(step: Callable[..., Any], *examples: Tensor, warm_up: int = 2) -> Ca
         for _ in range(warm_up):
             step(*inputs)
         stream.synchronize()
-        graph, result, leaves = _captured(stream, step, inputs)
-    gradients = [(leaf, leaf.grad) for leaf in leaves if leaf.grad is not None]
-    return Captured(graph, pool, inputs, result, gradients)
+        work = _captured(stream, step, inputs)
+    return Captured(work, pool, inputs)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a step did while it was captured.
+
+    Attributes:
+        graph: CuPy's.
+        result: what the step returned.
+        gradients: the leaves that got gradients, and these.
+        replayed: what Python does in each replay.
+        kept: what the graph uses that does not lie in its pool of memory.
+    """
+
+    graph: Any
+    result: Any
+    gradients: list[tuple[Tensor, Tensor]]
+    replayed: list[devices.Replayed]
+    kept: list[Any]
 
 
 class Captured:
@@ -128,31 +154,30 @@ class Captured:
 
     Raises:
         TypeError: for another number of tensors, or one of another type or device.
-        ValueError: for a tensor of another shape.
+        ValueError: for a tensor of another shape, or an option of an optimizer's out of range.
+        RuntimeError: if an optimizer has other parameters, or another state, than when its step was
+            captured. In all cases nothing is launched, and no step counted.
     """
 
-    def __init__(
-        self,
-        graph: Any,
-        pool: Any,
-        inputs: list[Tensor],
-        result: Any,
-        gradients: list[tuple[Tensor, Tensor]],
-    ) -> None:
-        self._graph, self._pool = graph, pool
-        self._inputs, self._result, self._gradients = inputs, result, gradients
+    def __init__(self, work: _Work, pool: Any, inputs: list[Tensor]) -> None:
+        self._work, self._pool, self._inputs = work, pool, inputs
 
     def __call__(self, *inputs: Tensor) -> Any:  # noqa: D102
         if len(inputs) != len(self._inputs):
             raise TypeError(f"replay: wants {len(self._inputs)} tensors, got {len(inputs)}")
         for i, (x, place) in enumerate(zip(inputs, self._inputs, strict=True)):
             _check_like(i, x, place)
+        work = self._work
+        for each in work.replayed:
+            each.check()
+        for each in work.replayed:
+            each.advance()
         for x, place in zip(inputs, self._inputs, strict=True):
             place.data[...] = x.data
-        self._graph.launch()
-        for leaf, gradient in self._gradients:
+        work.graph.launch()
+        for leaf, gradient in work.gradients:
             leaf.grad = gradient
-        return self._result
+        return work.result
 
 
 def _check_examples(examples: Sequence[Tensor]) -> None:
@@ -192,26 +217,25 @@ class _Leaves(Observer):
                 self.found[id(tensor)] = tensor
 
 
-def _captured(
-    stream: Any, step: Callable[..., Any], inputs: list[Tensor]
-) -> tuple[Any, Any, list[Tensor]]:
-    """The graph, what the step returned, and the leaves that got gradients."""
+def _captured(stream: Any, step: Callable[..., Any], inputs: list[Tensor]) -> _Work:
+    """Call the step while the stream is captured."""
     leaves = _Leaves()
     stream.begin_capture()
-    devices.capture.active = True
+    replayed = devices.capture.begin()
     try:
-        with observe(leaves):
+        with observe(leaves), keeping() as kept:
             result = _constants(step(*inputs))
     except BaseException as error:
-        devices.capture.active = False
+        devices.capture.end()
         _abandon(stream)
         words = _why(error)
         if words is None:
             raise
         raise RuntimeError(f"capture: {words}") from error
     finally:
-        devices.capture.active = False
-    return stream.end_capture(), result, list(leaves.found.values())
+        devices.capture.end()
+    found = [(leaf, leaf.grad) for leaf in leaves.found.values() if leaf.grad is not None]
+    return _Work(stream.end_capture(), result, found, replayed, kept)
 
 
 def _abandon(stream: Any) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from minigrad_kernels.arrays import array_module, is_array
+from minigrad_kernels.cuda.graphs import beside
 from minigrad_kernels.layout import copied, flat
 from minigrad_kernels.memory import cut, owns
 
@@ -127,7 +128,15 @@ class Flat:
         self._runs: dict[tuple[int, int, tuple[str, ...]], tuple[Any, ...]] = {}
 
     def keep(self, name: str, states: dict[Tensor, dict[str, Any]]) -> None:
-        """Make room for what is remembered under `name`; take in what there is already."""
+        """Make room for what is remembered under `name`; take in what there is already. That is
+        done once, and not in each replay of a graph that may be captured now."""
+        if capture.active and self.on_gpu:
+            with beside(array_module(self.data)):
+                self._keep(name, states)
+        else:
+            self._keep(name, states)
+
+    def _keep(self, name: str, states: dict[Tensor, dict[str, Any]]) -> None:
         self.kept[name], arrays, _ = cut(self.shapes, self.data.dtype, self.data)
         self.kept[name].fill(0)
         for part, array in zip(self.parts, arrays, strict=True):
@@ -202,13 +211,18 @@ def movable(x: Tensor) -> bool:
 
 def _movable_on_gpu(x: Tensor) -> bool:
     """The same for CuPy's arrays. Others may be made of an address, without being views, so that
-    the allocation must be private, too."""
+    the pointer and the allocation must be private, too; a view may have its base's."""
+    if not is_array(x.data) or not x.data.size or not x.data.flags.c_contiguous:
+        return False
+    if sys.getrefcount(x.data) != _PRIVATE:
+        return False
+    shared = 0
+    if x.data.base is not None:
+        shared = x.data.base.data is x.data.data
+        if sys.getrefcount(x.data.base) != _PRIVATE:
+            return False
     return (
-        is_array(x.data)
-        and x.data.size > 0
-        and x.data.flags.c_contiguous
-        and sys.getrefcount(x.data) == _PRIVATE
-        and (x.data.base is None or sys.getrefcount(x.data.base) == _PRIVATE)
+        sys.getrefcount(x.data.data) == _PRIVATE + shared
         and sys.getrefcount(x.data.data.mem) == _PRIVATE
     )
 

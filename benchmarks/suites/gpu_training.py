@@ -64,26 +64,30 @@ def _ours(
         images = mg.tensor(device.array(x))
         classes = mg.tensor(device.array(target))
 
-        def start() -> optim.Adam:
-            model.load_state_dict({k: mg.tensor(w) for k, w in state.items()})
-            return optim.Adam(model.parameters(), lr=LEARNING_RATE)
+        optimizer = optim.Adam(model.parameters(), lr=LEARNING_RATE)
 
-        def forward_and_backward(images: Any, classes: Any) -> Any:
-            model.zero_grad()
+        def work(images: Any, classes: Any) -> Any:
+            optimizer.zero_grad()
             loss = F.cross_entropy(model(images), classes)
             loss.backward()
+            optimizer.step()
             return loss
 
-        work: Callable[..., Any] = forward_and_backward
+        def start() -> None:
+            """The first weights, and no step counted, in the memory where all is."""
+            model.load_state_dict({k: mg.tensor(w) for k, w in state.items()})
+            for kept in optimizer.state.values():
+                kept["step"] = 0
+                kept["exp_avg"].data[...] = kept["exp_avg_sq"].data[...] = 0
+
+        run: Callable[..., Any] = work
         if captured:
-            work = mg.cuda.capture(forward_and_backward, images, classes)
-        optimizer = start()
+            run = mg.cuda.capture(work, images, classes)
+        start()
 
         def step() -> Any:
             with nullcontext() if device.is_gpu else use("cuda-on-cpu"):
-                loss = work(images, classes)
-                optimizer.step()
-            return loss
+                return run(images, classes)
 
         return step
 

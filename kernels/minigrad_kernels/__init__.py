@@ -54,8 +54,10 @@ from .norm import (
 )
 from .optimizer import (
     adam_step as adam_step,
+    clip_factor as clip_factor,
     norms as norms,
     scale as scale,
+    scale_by as scale_by,
     sgd_step as sgd_step,
 )
 from .pool import (

@@ -147,8 +147,9 @@ def offer(*arrays: Array | None) -> None:
     _offer.arrays = arrays
 
 
-def offered(kind: type, shape: tuple[int, ...], dtype: Any) -> Array | None:
+def offered(kind: Any, shape: tuple[int, ...], dtype: Any) -> Array | None:
     """The array of that class, shape and type that was offered to this thread, if one was."""
+    array: Any
     for array in _offer.arrays:
         if array.__class__ is kind and array.shape == shape and array.dtype == dtype:
             _offer.arrays = tuple([a for a in _offer.arrays if a is not array])

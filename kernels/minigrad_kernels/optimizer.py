@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array, array_module, deliver
+from .arrays import Array, array_module, deliver, deliver_all
 from .cuda.arrays import computable
 from .layout import elementwise, large, plain, real
 from .registry import Arguments, Cost, arguments, kernel, per_element
@@ -86,6 +86,11 @@ def _accepts_on_cuda(p: Array, *arrays: Array | None, **_: Any) -> bool:
     return real(p) and computable(p, *(x for x in arrays if x is not None))
 
 
+def _when_captured(*_: Any, **__: Any) -> bool:
+    """Numbers in memory take a launch more: only CUDA graphs want them there, and ask for it."""
+    return False
+
+
 def _worth(p: Array, *_: Array | None, **__: Any) -> bool:
     return p.size > FEW
 
@@ -156,6 +161,15 @@ def sgd_step(
 @sgd_step.on("numba", accepts=_accepts, worth=_worth)
 def _sgd_step_numba() -> Any:
     from .cpu.optimizer import sgd_step
+
+    return sgd_step
+
+
+@sgd_step.on(
+    "cuda", "cuda-on-cpu", name="replayable", accepts=_accepts_on_cuda, worth=_when_captured
+)
+def _sgd_step_replayable() -> Any:
+    from .cuda.optimizer_replay import sgd_step
 
     return sgd_step
 
@@ -260,6 +274,15 @@ def _adam_step_numba() -> Any:
     return adam_step
 
 
+@adam_step.on(
+    "cuda", "cuda-on-cpu", name="replayable", accepts=_accepts_on_cuda, worth=_when_captured
+)
+def _adam_step_replayable() -> Any:
+    from .cuda.optimizer_replay import adam_step
+
+    return adam_step
+
+
 @adam_step.on("cuda", "cuda-on-cpu", accepts=_accepts_on_cuda)
 def _adam_step_cuda() -> Any:
     from .cuda.optimizer import adam_step
@@ -276,12 +299,26 @@ def norms_samples(rng: np.random.Generator) -> Iterator[Arguments]:
     yield arguments(np.array([1e30, 1e30, 2.0], "f4"), np.array([[0, 2], [2, 3]]))
 
 
+def check_spans(spans: Array) -> None:
+    """Refuse what are not pairs of integers: (n, 2).
+
+    Raises:
+        ValueError: if they are not.
+    """
+    if spans.ndim != 2 or spans.shape[1] != 2 or spans.dtype.kind not in "iu":
+        raise ValueError(f"norms: spans {spans.shape} of {spans.dtype} are not pairs of integers")
+
+
 @kernel(samples=norms_samples, cost=lambda x, spans: Cost(2.0 * x.size, float(x.nbytes)))
 def norms(x: Array, spans: np.ndarray, *, out: Array | None = None) -> Array:
     """For each pair (begin, end) the Euclidean norm of x[begin:end], x being flat.
 
     The squares are summed in float64. How a norm is rounded does not depend on what else is in `x`.
+
+    Raises:
+        ValueError: if spans are not pairs.
     """
+    check_spans(spans)
     xp = array_module(x)
     sums = [xp.square(x[a:b].astype(np.float64)).sum() for a, b in spans.tolist()]
     return deliver(xp.sqrt(xp.stack(sums)).astype(x.dtype), out)
@@ -341,3 +378,57 @@ def _scale_cuda() -> Any:
     from .cuda.optimizer import scale
 
     return scale
+
+
+def scale_by_samples(rng: np.random.Generator) -> Iterator[Arguments]:
+    """Both types, several chunks, strides, nothing; a factor of the wider type."""
+    for (x,) in _layouts(rng, 1):
+        yield arguments(x, np.asarray(0.3, x.dtype))
+    yield arguments(rng.uniform(size=9).astype("f4"), np.asarray(0.7))
+
+
+@kernel(samples=scale_by_samples, cost=lambda x, _: Cost(float(x.size), 2.0 * x.nbytes))
+def scale_by(x: Array, factor: Array, *, out: Array | None = None) -> Array:
+    """x times the one number in an array (), which nobody has to read from the GPU."""
+    xp = array_module(x)
+    by = factor.astype(x.dtype, copy=False)
+    return xp.multiply(x, by, out=xp.empty_like(x) if out is None else out)
+
+
+@scale_by.on("cuda", "cuda-on-cpu", accepts=lambda x, _, **__: computable(x))
+def _scale_by_cuda() -> Any:
+    from .cuda.optimizer import scale_by
+
+    return scale_by
+
+
+def clip_factor_samples(rng: np.random.Generator) -> Iterator[Arguments]:
+    """Norms above and below the limit, of both types; one, many and none; infinity and NaN."""
+    for limit in (0.5, 100.0):
+        yield arguments(rng.uniform(size=7).astype("f4"), limit=limit)
+        yield arguments(rng.uniform(size=300), limit=limit)
+    yield arguments(rng.uniform(size=1).astype("f4"), limit=0.0)
+    yield arguments(np.zeros(0, "f4"), limit=1.0)
+    yield arguments(np.array([1, np.inf], "f4"), limit=1.0)
+    yield arguments(np.array([1, np.nan], "f4"), limit=1.0)
+
+
+@kernel(samples=clip_factor_samples, cost=lambda x, **_: Cost(2.0 * x.size, float(x.nbytes)))
+def clip_factor(norms: Array, *, limit: float, out: Any = None) -> tuple[Array, Array]:
+    """The norm of all parts from the norms of each, and what to scale them by.
+
+    norm = sqrt(sum(norms**2)), summed in float64; factor = limit / (norm + 1e-6), and not above 1.
+    Both are arrays () of the norms' type, but at least float32.
+    """
+    xp = array_module(norms)
+    norm = xp.sqrt(xp.square(norms.astype(np.float64)).sum())
+    factor = xp.minimum(limit / (norm + 1e-6), 1.0)
+    dtype = np.result_type(norms.dtype, np.float32)
+    return deliver_all((xp.asarray(norm, dtype), xp.asarray(factor, dtype)), out)
+
+
+@clip_factor.on("cuda", "cuda-on-cpu", accepts=lambda norms, **_: computable(norms))
+def _clip_factor_cuda() -> Any:
+    from .cuda.optimizer import clip_factor
+
+    return clip_factor

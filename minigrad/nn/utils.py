@@ -17,6 +17,9 @@ from ..flat import gradient_runs
 from ..inplace import is_writable
 from ..tensor import Tensor, wrap
 
+Runs = list[tuple[Any, list[tuple[int, int]]]]
+"""Arrays of gradients, and where in each a parameter's begins and ends: see `gradient_runs`."""
+
 
 def clip_grad_norm_(
     parameters: Tensor | Iterable[Tensor],
@@ -27,7 +30,9 @@ def clip_grad_norm_(
     """Scale all gradients by one factor, so that the norm of all their numbers is at most max_norm.
 
     The factor is max_norm / (norm + 1e-6), and not above 1. (Pascanu et al., "On the difficulty of
-    training recurrent neural networks", ICML 2013.) Parameters without gradients are left out.
+    training recurrent neural networks", ICML 2013.) Parameters without gradients are left out. If
+    all gradients are on one GPU, the Euclidean norm is not read from there, so that nothing waits,
+    and it can be captured in a graph.
 
     Args:
         parameters: one tensor or several.
@@ -52,6 +57,8 @@ def clip_grad_norm_(
     if not params:
         return wrap(np.zeros((), np.float32))
     runs = gradient_runs(params)
+    if p == 2 and not error_if_nonfinite and _on_one_gpu(runs):
+        return _clipped_on_gpu(runs, limit, name)
     norm = _norm(runs, p)
     if error_if_nonfinite and not math.isfinite(norm):
         raise RuntimeError(f"{name}: the norm of order {p:g} of the gradients is {norm}")
@@ -62,6 +69,28 @@ def clip_grad_norm_(
             memory.changed(array, name)
     g: Any = params[0].grad
     return wrap(array_module(g.data).asarray(norm, g.dtype))
+
+
+def _on_one_gpu(runs: Runs) -> bool:
+    first = runs[0][0]
+    return not isinstance(first, np.ndarray) and all(
+        array.__class__ is first.__class__ and array.device.id == first.device.id
+        for array, _ in runs
+    )
+
+
+def _clipped_on_gpu(runs: Runs, limit: float, name: str) -> Tensor:
+    """Scale the gradients by a factor that is computed, and stays, on the GPU."""
+    norms = [kernels.norms(_flat(array), np.asarray(spans)) for array, spans in runs]
+    xp = array_module(norms[0])
+    if len(norms) > 1:
+        dtype = np.result_type(*(n.dtype for n in norms))
+        norms = [xp.concatenate([n.astype(dtype, copy=False) for n in norms])]
+    total, factor = kernels.clip_factor(norms[0], limit=limit)
+    for array, _ in runs:
+        kernels.scale_by(array, factor, out=array)
+        memory.changed(array, name)
+    return wrap(total.astype(runs[0][0].dtype, copy=False))
 
 
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
@@ -99,12 +128,17 @@ def _number(name: str, what: str, value: Any) -> float:
     return float(value)
 
 
-def _norm(runs: list[tuple[Any, list[tuple[int, int]]]], p: float) -> float:
+def _flat(array: Any) -> Any:
+    """All numbers, in any order that is the same for the same array."""
+    numbers = flat(array)
+    return array.reshape(-1) if numbers is None else numbers
+
+
+def _norm(runs: Runs, p: float) -> float:
     """The p-norm of all numbers, the same to the last bit however they are spread over arrays."""
     parts: list[float] = []
     for array, spans in runs:
-        numbers = flat(array) if isinstance(array, np.ndarray) else None
-        numbers = array.reshape(-1) if numbers is None else numbers
+        numbers = _flat(array)
         if p == 2:
             parts += (n * n for n in kernels.norms(numbers, np.asarray(spans)).tolist())
         elif math.isinf(p):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import minigrad_kernels as kernels
 
 from .elementwise import Elementwise
 from .optimizer import Parameters
+
+if TYPE_CHECKING:
+    from minigrad_kernels.cuda.optimizer_replay import Replayable
 
 
 class Adam(Elementwise):
@@ -90,6 +93,18 @@ class Adam(Elementwise):
     def compute(self, arrays: tuple[Any, ...], phase: int, settings: dict[str, Any]) -> None:
         """One step, of any number of parameters."""
         kernels.adam_step(*arrays, **settings, step=phase, out=(arrays[0], *arrays[2:]))
+
+    def replayable(self, arrays: tuple[Any, ...]) -> Replayable:
+        """The step, for a CUDA graph."""
+        from minigrad_kernels.cuda.optimizer_replay import replayable_adam
+
+        return replayable_adam(*arrays)
+
+    def numbers(self, phase: int, settings: dict[str, Any]) -> tuple[Any, ...]:
+        """Its numbers, in which the number of the step is."""
+        from minigrad_kernels.cuda.optimizer import adam_numbers
+
+        return adam_numbers(**settings, step=phase)
 
     def advance(self, states: list[dict[str, Any]], phase: int) -> None:
         """Count the step."""

@@ -9,15 +9,21 @@ with the same result.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from operator import is_
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minigrad_kernels.arrays import array_module
 
 from .. import memory
+from ..device import capture
 from ..flat import Flat, Part, flatten
 from ..tensor import Tensor, wrap
 from .optimizer import Optimizer, check_gradient
+from .replay import ReplayedStep
+
+if TYPE_CHECKING:
+    from minigrad_kernels.cuda.optimizer_replay import Replayable
 
 
 class Elementwise(Optimizer):
@@ -41,6 +47,14 @@ class Elementwise(Optimizer):
     def phase(self, state: dict[str, Any]) -> Any:
         """What `compute` must know of a parameter's state besides the arrays; {} before the first
         step. Parameters of different phases are not updated together."""
+        raise NotImplementedError
+
+    def replayable(self, arrays: tuple[Any, ...]) -> Replayable:
+        """The step of `compute`, for a CUDA graph, with numbers that can be changed."""
+        raise NotImplementedError
+
+    def numbers(self, phase: Any, settings: dict[str, Any]) -> tuple[Any, ...]:
+        """These numbers."""
         raise NotImplementedError
 
     def compute(self, arrays: tuple[Any, ...], phase: Any, settings: dict[str, Any]) -> None:
@@ -97,9 +111,7 @@ class Elementwise(Optimizer):
     def _prepare(self, number: int, group: dict[str, Any]) -> Any:
         plan = self._plan(number, group)
         if plan.has_new_options(group):
-            self.check(group)
-            plan.names, plan.settings = self.remembers(group), self.settings(group)
-            plan.remember_options(group)
+            self.read_options(plan, group)
         for flat in plan.flats:
             for name in plan.names:
                 if name not in flat.kept:
@@ -132,6 +144,12 @@ class Elementwise(Optimizer):
             plan.alone.append((p, place))
         return plan
 
+    def read_options(self, plan: _Plan, group: dict[str, Any]) -> None:
+        """Check a group's options, and note them in the form for use."""
+        self.check(group)
+        plan.names, plan.settings = self.remembers(group), self.settings(group)
+        plan.remember_options(group)
+
     def _apply(self, group: dict[str, Any], prepared: Any) -> None:
         plan: _Plan = prepared
         operation = f"{type(self).__name__}.step"
@@ -154,6 +172,25 @@ class Elementwise(Optimizer):
             memory.changed(p.data, operation)
         if plan.alone:
             plan.tidy()
+        plan.runs, plan.alone = [], []
+
+    # In a CUDA graph
+
+    def _recording(self) -> Callable[[dict[str, Any], Any], None]:
+        if type(self).update is not Elementwise.update:  # it may do anything
+            return super()._recording()
+        return self._record
+
+    def _record(self, group: dict[str, Any], prepared: Any) -> None:
+        """Capture the step of a group."""
+        plan: _Plan = prepared
+        for run in plan.runs:
+            parts = run.flat.parts[run.first : run.last + 1]
+            arrays = run.flat.run(run.first, run.last, plan.names)
+            params = [part.tensor for part in parts]
+            capture.replayed.append(ReplayedStep(self, group, plan, params, arrays))
+        for p, _ in plan.alone:
+            capture.replayed.append(ReplayedStep(self, group, plan, [p], None))
         plan.runs, plan.alone = [], []
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -142,13 +142,10 @@ class Optimizer:
         Raises:
             ValueError, TypeError: if an option is out of range, or a gradient does not fit its
                 parameter. Nothing is changed then.
-            RuntimeError: where work is captured in a graph; see `minigrad.cuda.capture`.
+            RuntimeError: where work is captured in a graph, and this step cannot be; see
+                `minigrad.cuda.capture`.
         """
-        if capture.active:
-            raise RuntimeError(
-                f"{type(self).__name__}.step: cannot be captured in a CUDA graph: its options and "
-                "its count of steps would never change; call it after each replay"
-            )
+        apply = self._recording() if capture.active else self._apply
         loss = None
         if closure is not None:
             with enable_grad():
@@ -156,8 +153,19 @@ class Optimizer:
         # Whatever can be refused is refused before anything is changed.
         prepared = [self._prepare(i, group) for i, group in enumerate(self.param_groups)]
         for group, what in zip(self.param_groups, prepared, strict=True):
-            self._apply(group, what)
+            apply(group, what)
         return loss
+
+    def _recording(self) -> Callable[[dict[str, Any], Any], None]:
+        """What stands for `_apply` where work is captured in a graph.
+
+        Raises:
+            RuntimeError: if there is nothing: numbers of Python would be the same in all replays.
+        """
+        raise RuntimeError(
+            f"{type(self).__name__}.step: cannot be captured in a CUDA graph: its options and "
+            "its count of steps would never change; call it after each replay"
+        )
 
     def _prepare(self, number: int, group: dict[str, Any]) -> Any:
         """Check a group, and say what is to be done with it: here, the parameters to update."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import minigrad_kernels as kernels
 
 from .elementwise import Elementwise
 from .optimizer import Parameters
+
+if TYPE_CHECKING:
+    from minigrad_kernels.cuda.optimizer_replay import Replayable
 
 
 class SGD(Elementwise):
@@ -96,3 +99,15 @@ class SGD(Elementwise):
         if not phase:
             settings = {**settings, "dampening": 0.0}
         kernels.sgd_step(*arrays, **settings, out=(arrays[0], arrays[2]))
+
+    def replayable(self, arrays: tuple[Any, ...]) -> Replayable:
+        """The step, for a CUDA graph."""
+        from minigrad_kernels.cuda.optimizer_replay import replayable_sgd
+
+        return replayable_sgd(*arrays)
+
+    def numbers(self, phase: bool, settings: dict[str, Any]) -> tuple[Any, ...]:
+        """Its numbers. In a graph there always is a direction so far."""
+        from minigrad_kernels.cuda.optimizer import sgd_numbers
+
+        return sgd_numbers(bool(settings["momentum"]), **settings)

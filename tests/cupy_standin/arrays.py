@@ -45,7 +45,8 @@ def run(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
         forbid(f"{name} waits for the number of its results")
     written = [x for x in (options.get("out"), *args[: name in _CHANGING]) if x is not None]
     try:
-        return _leave(captured(work, [x._host for x in seen], written), seen)
+        hosts = [x._host for x in seen]
+        return _leave(captured(work, hosts, written, name in _ALLOCATING), seen)
     except IndexError as error:
         if "out of bounds" in str(error):
             raise WouldGoUnnoticed(f"CuPy wraps indices around: {error}") from None
@@ -77,6 +78,7 @@ def _leave(y: Any, seen: list[ndarray]) -> Any:
 
 _BY_CUBLAS = frozenset(["dot", "einsum", "inner", "matmul", "tensordot", "vdot"])
 _WAITING = frozenset(["argwhere", "extract", "flatnonzero", "nonzero", "unique"])
+_ALLOCATING = frozenset(["empty", "empty_like"])
 _CHANGING = frozenset(["at", "copyto", "put", "putmask", "sort"])
 """Functions whose first argument is changed."""
 

@@ -97,12 +97,18 @@ def forbid(what: str) -> None:
         )
 
 
-def captured(work: Callable[[], Any], reads: list[np.ndarray], writes: list[np.ndarray]) -> Any:
+def captured(
+    work: Callable[[], Any],
+    reads: list[np.ndarray],
+    writes: list[np.ndarray],
+    allocates: bool = False,
+) -> Any:
     """Do work now, or, if the current stream is capturing, when its graph is launched.
 
     Args:
         work: returns NumPy arrays, or anything else.
         reads, writes: arrays that it looks at, and those whose contents it changes.
+        allocates: it only makes arrays, and computes nothing, so that no replay changes them.
     """
     steps = Stream.current.steps
     if steps is None:
@@ -125,7 +131,8 @@ def captured(work: Callable[[], Any], reads: list[np.ndarray], writes: list[np.n
 
     for _, y in new:
         y.fill(np.nan if y.dtype.kind in "fc" else 1)
-    steps.append(again)
+    if not allocates:
+        steps.append(again)
     return made
 
 

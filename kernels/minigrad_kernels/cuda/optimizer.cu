@@ -4,6 +4,10 @@
 // may be the inputs: memory is gone through as elementwise.cuh says, a thread reading all arrays at
 // a place before it writes there. A step of Adam has four loads of 16 bytes under way in a thread.
 //
+// Every step is there twice. One takes the numbers of its formula as arguments; the other, whose
+// name ends in `replayable`, reads them, in the same order, from memory, where each replay of a CUDA
+// graph finds others (see optimizer_numbers.cu). They compute the same bits.
+//
 // Definitions: T, the type of the numbers; REAL, the type to compute in.
 //
 // expect: LDG.128 STG.128
@@ -51,6 +55,13 @@ extern "C" __global__ void __launch_bounds__(ELEMENTWISE_THREADS)
   for_each<WIDTH>(size, packs, Descent{p, g, new_p, lr, {decay, sign}});
 }
 
+extern "C" __global__ void __launch_bounds__(ELEMENTWISE_THREADS)
+    descend_replayable(const T* p, const T* g, T* new_p, const REAL* numbers, int64 size,
+                       int64 packs) {
+  Descent step{p, g, new_p, numbers[0], {numbers[1], numbers[2]}};
+  for_each<WIDTH>(size, packs, step);
+}
+
 // With momentum: b = kept b + taken d, and p - lr b, or p - lr (d + kept b) (Nesterov).
 struct Momentum {
   const T *p, *g, *b;
@@ -82,6 +93,14 @@ extern "C" __global__ void __launch_bounds__(ELEMENTWISE_THREADS)
   for_each<WIDTH>(size, packs, step);
 }
 
+extern "C" __global__ void __launch_bounds__(ELEMENTWISE_THREADS)
+    descend_with_momentum_replayable(const T* p, const T* g, const T* b, T* new_p, T* new_b,
+                                     const REAL* numbers, int64 size, int64 packs) {
+  const REAL* n = numbers;
+  Momentum step{p, g, b, new_p, new_b, n[0], n[1], n[2], n[3] != 0, {n[4], n[5]}};
+  for_each<WIDTH>(size, packs, step);
+}
+
 // The numbers of Adam's formulas: running means m = kept1 m + taken1 d and
 // v = kept2 v + taken2 d^2, then p shrink - rate m / (sqrt(v) correction + eps).
 struct AdamNumbers {
@@ -96,6 +115,10 @@ struct AdamNumbers {
     return p * shrink - m / (root(v) * correction + eps) * rate;
   }
 };
+
+__device__ __forceinline__ AdamNumbers adam_numbers(const REAL* n) {
+  return {n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], {n[8], n[9]}};
+}
 
 struct Adam {
   const T *p, *g, *m, *v;
@@ -126,6 +149,13 @@ extern "C" __global__ void __launch_bounds__(ELEMENTWISE_THREADS)
          REAL decay, REAL sign, int64 size, int64 packs) {
   AdamNumbers with{rate, correction, eps, kept1, taken1, kept2, taken2, shrink, {decay, sign}};
   for_each<WIDTH>(size, packs, Adam{p, g, m, v, new_p, new_m, new_v, with});
+}
+
+extern "C" __global__ void __launch_bounds__(ELEMENTWISE_THREADS)
+    adam_replayable(const T* p, const T* g, const T* m, const T* v, T* new_p, T* new_m, T* new_v,
+                    const REAL* numbers, int64 size, int64 packs) {
+  Adam step{p, g, m, v, new_p, new_m, new_v, adam_numbers(numbers)};
+  for_each<WIDTH>(size, packs, step);
 }
 
 // With the largest v so far in the place of v.
@@ -166,8 +196,23 @@ extern "C" __global__ void __launch_bounds__(ELEMENTWISE_THREADS)
   for_each<WIDTH>(size, packs, step);
 }
 
+extern "C" __global__ void __launch_bounds__(ELEMENTWISE_THREADS)
+    amsgrad_replayable(const T* p, const T* g, const T* m, const T* v, const T* largest, T* new_p,
+                       T* new_m, T* new_v, T* new_largest, const REAL* numbers, int64 size,
+                       int64 packs) {
+  AmsGrad step{p, g, m, v, largest, new_p, new_m, new_v, new_largest, adam_numbers(numbers)};
+  for_each<WIDTH>(size, packs, step);
+}
+
 // y = factor x
 extern "C" __global__ void __launch_bounds__(ELEMENTWISE_THREADS)
     scale(const T* x, T* y, REAL factor, int64 size, int64 packs) {
   map(size, packs, [=](REAL x) { return x * factor; }, y, x);
+}
+
+// With a factor that was computed on the GPU.
+extern "C" __global__ void __launch_bounds__(ELEMENTWISE_THREADS)
+    scale_by(const T* x, T* y, const REAL* factor, int64 size, int64 packs) {
+  REAL by = *factor;
+  map(size, packs, [=](REAL x) { return x * by; }, y, x);
 }

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, array_module, deliver
+from ..arrays import Array, array_module, deliver, deliver_all
+from ..optimizer import check_spans
 from .arrays import ceil_divide, contiguous, empty
 from .c_types import c_name
-from .elementwise import mapped, mapped_to_all
+from .elementwise import REALS, mapped, mapped_to_all
+from .graphs import keep, uploaded
 from .source import kernel
 
 CHUNK = 8192
@@ -35,12 +37,36 @@ def sgd_step(
     out: Any = None,
 ) -> Any:
     """Gradient descent, with momentum where a buffer is given. Returns p, or (p, buffer)."""
-    direction = (weight_decay, -1.0 if maximize else 1.0)
+    numbers = sgd_numbers(
+        buffer is not None,
+        lr=lr,
+        momentum=momentum,
+        dampening=dampening,
+        weight_decay=weight_decay,
+        nesterov=nesterov,
+        maximize=maximize,
+    )
     if buffer is None:
         places = out if isinstance(out, tuple) else (out,)
-        return _update("descend", (p, g), lr, *direction, results=1, out=places)[0]
-    rates = (lr, momentum, 1 - dampening, bool(nesterov), *direction)
-    return _update("descend_with_momentum", (p, g, buffer), *rates, results=2, out=out)
+        return update("descend", (p, g), *numbers, results=1, out=places)[0]
+    return update("descend_with_momentum", (p, g, buffer), *numbers, results=2, out=out)
+
+
+def sgd_numbers(
+    has_buffer: bool,
+    *,
+    lr: float,
+    momentum: float,
+    dampening: float,
+    weight_decay: float,
+    nesterov: bool,
+    maximize: bool,
+) -> tuple[Any, ...]:
+    """The numbers of the kernels' formulas, in their order."""
+    direction = (weight_decay, -1.0 if maximize else 1.0)
+    if not has_buffer:
+        return lr, *direction
+    return lr, momentum, 1 - dampening, bool(nesterov), *direction
 
 
 def adam_step(
@@ -61,7 +87,34 @@ def adam_step(
     out: Any = None,
 ) -> Any:
     """Adam, AdamW where `decoupled`, AMSGrad with `largest`. Returns (p, m, v[, largest])."""
-    numbers = (
+    numbers = adam_numbers(
+        lr=lr,
+        beta1=beta1,
+        beta2=beta2,
+        eps=eps,
+        weight_decay=weight_decay,
+        decoupled=decoupled,
+        maximize=maximize,
+        step=step,
+    )
+    if largest is None:
+        return update("adam", (p, g, m, v), *numbers, results=3, out=out)
+    return update("amsgrad", (p, g, m, v, largest), *numbers, results=4, out=out)
+
+
+def adam_numbers(
+    *,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+    maximize: bool,
+    step: int,
+) -> tuple[float, ...]:
+    """The numbers of the kernels' formulas, in their order."""
+    return (
         lr / (1 - beta1**step),
         1 / math.sqrt(1 - beta2**step),
         eps,
@@ -70,12 +123,9 @@ def adam_step(
         0.0 if decoupled else weight_decay,
         -1.0 if maximize else 1.0,
     )
-    if largest is None:
-        return _update("adam", (p, g, m, v), *numbers, results=3, out=out)
-    return _update("amsgrad", (p, g, m, v, largest), *numbers, results=4, out=out)
 
 
-def _update(
+def update(
     name: str, inputs: tuple[Array, ...], *numbers: Any, results: int, out: Any
 ) -> tuple[Array, ...]:
     """Run a step; the new arrays, in `out` if it is given."""
@@ -90,25 +140,52 @@ def scale(x: Array, *, factor: float, out: Array | None = None) -> Array:
     return mapped("optimizer.cu", "scale", (x,), float(factor), out=out)
 
 
+def scale_by(x: Array, factor: Array, *, out: Array | None = None) -> Array:
+    """x times the one number in an array."""
+    by = contiguous(factor.astype(_wide(x), copy=False))
+    if out is not None and array_module(x).may_share_memory(out, by):
+        by = by.copy()  # it is read until the end
+    return mapped("optimizer.cu", "scale_by", (x,), by, out=out)
+
+
+def clip_factor(norms: Array, *, limit: float, out: Any = None) -> Any:
+    """The norm of all parts from the norms of each, and the factor for their numbers."""
+    total, factor = (empty(norms, (), _wide(norms)) for _ in range(2))
+    t = c_name(norms)
+    run = kernel("optimizer_norms.cu", "clip_factor", T=t, REAL=REALS[t])
+    run(1, 1, contiguous(norms), norms.size, float(limit), total, factor)
+    return deliver_all((total, factor), out)
+
+
 def norms(x: Array, spans: np.ndarray, *, out: Array | None = None) -> Array:
     """For each pair (begin, end) the Euclidean norm of x[begin:end].
 
     The chunks of given spans are copied to the GPU once and kept there: an optimizer asks for the
-    norms of the same ones again and again, and while work is recorded no such copy may be made.
-    Spans that are on the GPU are read first, which waits for it.
+    norms of the same ones again and again. Spans that are on the GPU are read first, which waits
+    for it.
+
+    Raises:
+        ValueError: if spans are not pairs, or `out` does not fit.
     """
+    check_spans(spans)
     xp = array_module(x)
     device = 0 if xp is np else int(x.device.id)
     pairs = spans if isinstance(spans, np.ndarray) else spans.get()
-    begins, ends, firsts = _chunks(pairs.tobytes(), x.size, xp, device)
+    begins, ends, firsts = keep(_chunks(pairs.tobytes(), x.size, xp, device))
     source = contiguous(x)
     sums = empty(x, (begins.size,), np.float64)
     y = empty(x, (len(spans),))
     t = c_name(x)
-    run = kernel("optimizer_norms.cu", "sum_squares", T=t)
+    run = kernel("optimizer_norms.cu", "sum_squares", T=t, REAL=REALS[t])
     run(begins.size, NORM_THREADS, source, begins, ends, sums)
-    kernel("optimizer_norms.cu", "norms", T=t)(len(spans), NORM_THREADS, sums, firsts, y)
+    finish = kernel("optimizer_norms.cu", "norms", T=t, REAL=REALS[t])
+    finish(len(spans), NORM_THREADS, sums, firsts, y)
     return deliver(y, out)
+
+
+def _wide(x: Array) -> Any:
+    """The type to compute in."""
+    return np.float64 if x.dtype == np.float64 else np.float32
 
 
 @functools.lru_cache(maxsize=64)
@@ -122,4 +199,5 @@ def _chunks(spans: bytes, size: int, xp: ModuleType, device: int) -> tuple[Array
     begins = [a for piece in pieces for a in piece[::CHUNK]]
     ends = [min(a + CHUNK, piece.stop) for piece in pieces for a in piece[::CHUNK]]
     firsts = np.cumsum([0, *(ceil_divide(len(piece), CHUNK) for piece in pieces)])
-    return tuple(xp.asarray(np.asarray(numbers, np.int64)) for numbers in (begins, ends, firsts))
+    tables = [np.asarray(numbers, np.int64) for numbers in (begins, ends, firsts)]
+    return tuple(uploaded(tables, xp))

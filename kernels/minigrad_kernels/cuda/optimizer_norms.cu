@@ -2,7 +2,7 @@
 // sums of the chunks of each part. All in double, whose range holds the squares of all floats, and
 // always in one order: how a norm is rounded depends on nothing but the numbers of its part.
 //
-// Definition: T, the type of the numbers.
+// Definitions: T, the type of the numbers; REAL, that of what is computed from all of them.
 //
 // allow: double
 #include "half.cuh"
@@ -54,4 +54,20 @@ extern "C" __global__ void __launch_bounds__(NORM_THREADS)
   }
   sum = block_sum(sum);
   if (threadIdx.x == 0) y[blockIdx.x] = T(sqrt(sum));
+}
+
+// The norm of all parts, from those of each, and the factor that makes it `limit` at most:
+// limit / (norm + 1e-6), and not above 1. NaN stays NaN. One thread adds: there are few parts, and
+// their order is always the same.
+extern "C" __global__ void __launch_bounds__(1)
+    clip_factor(const T* norms, int64 count, double limit, REAL* total, REAL* factor) {
+  double sum = 0;
+#pragma unroll 4
+  for (int64 i = 0; i < count; i++) {
+    double norm = static_cast<double>(norms[i]);
+    sum += norm * norm;
+  }
+  double norm = sqrt(sum), ratio = limit / (norm + 1e-6);
+  *total = REAL(norm);
+  *factor = ratio >= 1 ? REAL(1) : REAL(ratio);
 }
