@@ -11,14 +11,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .autopsy import Evidence, explain
+from .autopsy import explain
+from .axes import axes_named, repeated_axes
+from .evidence import Case
 from .functions import Function, Pullback
 from .kinks import Kinks
 from .measure import Measured, Oracles
 from .oracles import Line, Slope, flat
 from .probes import RANDOM, SINGLE, Probes, dense, probes, split
 from .taylor import Study
-from .verdict import Finding
+from .verdict import GOOD, Finding
 
 RELATIVE = 1e-10  # of the largest derivative by the same input: rounding inside rules and functions
 SURE = 1e-6  # a derivative known less well than this, relative to its size, is in doubt
@@ -64,10 +66,23 @@ class Comparison:
             function.values, self.point, self.here, self.rows.matrix, nearby, self.rng
         )
         self.mixed = dense(rng, self.here.shape)  # one more cotangent, for linearity
+        self.reshaped: dict[int, tuple[str, str]] = {}  # inputs whose gradient has another shape
 
     def pull(self, v: np.ndarray) -> np.ndarray:
         """v^T J by the rules, all inputs together; v is flat."""
-        return flat(self.recording.pull(split(v, self.outputs)))
+        return self._pulled(self.cut(v))
+
+    def _pulled(self, cotangents: list[np.ndarray | None]) -> np.ndarray:
+        gradients = self.recording.pull(cotangents)
+        for k, (g, x) in enumerate(zip(gradients, self.point, strict=True)):
+            if g.shape != x.shape:
+                gradients[k], fault, note = reshaped(g, x)
+                self.reshaped[k] = fault, note
+        return flat(gradients)
+
+    def cut(self, v: np.ndarray) -> list[np.ndarray | None]:
+        """A flat cotangent as one for each output."""
+        return [*split(v, self.outputs)]
 
     def findings(self) -> Iterator[Finding]:
         """Compare the derivative by each input in turn."""
@@ -94,7 +109,7 @@ class Comparison:
                         seeds: list[np.ndarray | None] = [None] * len(self.outputs)
                         seeds[i] = unit = np.zeros(y.shape)
                         unit.reshape(-1)[j] = 1.0
-                        rows[row] = flat(self.recording.pull(seeds))
+                        rows[row] = self._pulled(seeds)
                     row += 1
         if not np.isfinite(rows).all():
             self.problems.append(f"order {self.order}: the gradient holds NaN or infinity")
@@ -138,9 +153,13 @@ class Comparison:
         misused = status == "equal" and self._mixed_differs(start, x, columns, seen, allowed)
         note = fault = ""
         if misused or status in ("different", "outside"):
-            evidence = Evidence(self, k, start, columns, said, seen, allowed, wrong, status)
-            fault, note = explain(evidence)
+            slopes = np.stack([s.value for s in measured.slopes], axis=1)
+            fault, note = explain(Case(self, k, start, rules, columns, slopes, allowed, status))
             status = "different" if misused else status
+        if k in self.reshaped:
+            if status in GOOD:
+                fault, note = self.reshaped[k]
+            status = "different"
         vacuous = status == "equal" and bool((abs(seen) <= allowed).all())
         if vacuous and self.order == 1:
             note = self._why_vacuous(x, said)
@@ -305,6 +324,25 @@ class Comparison:
         share = np.where(wrong, share, -1.0) if wrong.any() else share
         row, column = np.unravel_index(int(share.argmax()), share.shape)
         return int(row), int(column)
+
+
+def reshaped(g: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, str, str]:
+    """A gradient of the wrong shape in the right one, and the fault if it is right then."""
+    was = f"the gradient has shape {g.shape}, its input {x.shape}"
+    axes = repeated_axes(x.shape, g.shape)
+    if axes:
+        summed = g.sum(tuple(axes), keepdims=True).reshape(x.shape)
+        over = axes_named(tuple(axes), g.ndim + 1)
+        return (
+            summed,
+            "broadcast",
+            f"looks like: broadcasting is not undone: {was}; sum over {over}",
+        )
+    if g.shape == x.shape[::-1]:
+        return g.T, "transposed", f"looks like: the gradient is transposed: {was}"
+    if g.size == x.size:
+        return g.reshape(x.shape), "unknown", f"{was}; reshaped, it is right"
+    return np.zeros(x.shape), "unknown", was
 
 
 def output_labels(function: Function, count: int) -> list[str]:

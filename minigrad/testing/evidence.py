@@ -1,0 +1,204 @@
+"""What the autopsy of a mismatch looks at: the rule's Jacobian, the numeric one, and the function.
+
+With cotangents V and directions U, the rule says V^T R U and the oracle sees V^T J U. Small cases
+have V = U = 1, so that R and J are known entry by entry; of large ones only the sketch is known,
+and a suspicion is tested on the same sketch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .oracles import FIRST_STEP, Line
+from .probes import Arrays, Probes, dense
+
+if TYPE_CHECKING:
+    from .compare import Comparison
+
+Map = Callable[[np.ndarray], np.ndarray]
+
+FITS = 0.01  # an explanation may leave this share of the mismatch unexplained
+LARGEST = 1024  # entries of input and of outputs up to which a sketch is filled in to the whole
+PATIENCE = 1.5  # seconds that filling in may take
+
+
+class Case:
+    """One mismatch between the rule and the oracle, by one input.
+
+    Args:
+        comparison: of which it is part.
+        k: which input.
+        start: where this input's entries start in a gradient by all inputs.
+        rules: V^T R, one row for each cotangent.
+        columns: the directions U.
+        slopes: J U, one column for each direction.
+        allowed: by how much V^T R U and V^T J U may differ.
+        status: of the finding.
+
+    Attributes:
+        x: the input; y: the output, if there is one only, else None.
+        said, seen: V^T R U and V^T J U.
+        full: whether these are the whole Jacobians.
+        wrong: where they differ by more than they may.
+        gap: the norm of their difference.
+    """
+
+    def __init__(
+        self,
+        comparison: Comparison,
+        k: int,
+        start: int,
+        rules: np.ndarray,
+        columns: Probes,
+        slopes: np.ndarray,
+        allowed: np.ndarray,
+        status: str,
+    ) -> None:
+        self.comparison, self.k, self.start, self.status = comparison, k, start, status
+        self.order = comparison.order
+        self.x = comparison.point[k]
+        self.label = comparison.function.labels[k]
+        outputs = comparison.outputs
+        self.y = outputs[0] if len(outputs) == 1 else None
+        self.rules, self.slopes = rules, slopes
+        self.cotangents, self.directions = comparison.rows.matrix, columns.matrix
+        self.allowed = allowed
+        if not self.full and self._can_be_filled_in():
+            self._fill_in()
+        self.said = self.on_directions(self.rules)
+        self.seen = self.on_cotangents(self.slopes)
+        with np.errstate(all="ignore"):
+            self.wrong = ~(abs(self.said - self.seen) <= self.allowed)
+            self.gap = float(np.linalg.norm(self.said - self.seen))
+
+    @property
+    def full(self) -> bool:
+        """Whether the Jacobians are known entry by entry."""
+        return self.cotangents is None and self.directions is None
+
+    def on_directions(self, rows: np.ndarray) -> np.ndarray:
+        """Rows of a matrix, as seen by the directions U."""
+        return rows if self.directions is None else rows @ self.directions
+
+    def on_cotangents(self, columns: np.ndarray) -> np.ndarray:
+        """Columns of a matrix, as seen by the cotangents V."""
+        return columns if self.cotangents is None else self.cotangents.T @ columns
+
+    # The function and its rule, elsewhere
+
+    def pull(self, v: np.ndarray) -> np.ndarray:
+        """R^T v, the rule's gradient by this input, flat."""
+        return self.comparison.pull(v)[self.start : self.start + self.x.size]
+
+    def numeric(self, direction: np.ndarray, k: int | None = None) -> np.ndarray:
+        """J u by central differences, by this input or by another."""
+        return self._slope(self.comparison.line(self.k if k is None else k, direction))
+
+    def numeric_at(self, point: Arrays) -> np.ndarray:
+        """J U at another point."""
+        moves: list[np.ndarray | None] = [None] * len(point)
+        found = []
+        for u in self._each_direction():
+            moves[self.k] = u.reshape(self.x.shape)
+            found.append(self._slope(Line(self.comparison.function.values, point, list(moves))))
+        return np.stack(found, axis=1)
+
+    def _slope(self, line: Line) -> np.ndarray:
+        here = self.comparison
+        return line.extrapolated(FIRST_STEP, here.scale, float(here.eps)).value
+
+    def _each_direction(self) -> np.ndarray:
+        return np.eye(self.x.size) if self.directions is None else self.directions.T
+
+    def by_input(self, k: int) -> np.ndarray:
+        """V^T J U by another input of the same size."""
+        return self.on_cotangents(
+            np.stack([self.numeric(u, k) for u in self._each_direction()], axis=1)
+        )
+
+    def unbroadcast(self) -> np.ndarray | None:
+        """J by the input as if it had the output's shape and nothing were repeated.
+
+        Shape: cotangents, then the output's. None if the function does not take such an input.
+        """
+        assert self.y is not None
+        point = list(self.comparison.point)
+        point[self.k] = np.array(np.broadcast_to(self.x, self.y.shape))
+        values = self.comparison.function.values
+        try:
+            same = np.array_equal(
+                np.concatenate([y.ravel() for y in values(point)]), self.y.ravel()
+            )
+        except Exception:  # whatever other shapes do to the function
+            return None
+        if not same or self.y.size > LARGEST:
+            return None
+        moves: list[np.ndarray | None] = [None] * len(point)
+        found = []
+        for u in np.eye(self.y.size):
+            moves[self.k] = u.reshape(self.y.shape)
+            found.append(self._slope(Line(values, point, list(moves))))
+        return self.on_cotangents(np.stack(found, axis=1)).reshape(-1, *self.y.shape)
+
+    # Linear maps before and after
+
+    def input_mapped(self, f: Map, transposed: Map) -> np.ndarray:
+        """V^T J F U for a linear map F of arrays of the input's shape, which may be stacked."""
+        if self.directions is None:
+            return self._on_rows(transposed, self.seen)
+        u = f(self.directions.T.reshape(-1, *self.x.shape)).reshape(-1, self.x.size)
+        return self.on_cotangents(np.stack([self.numeric(d) for d in u], axis=1))
+
+    def rule_mapped(self, transposed: Map) -> np.ndarray:
+        """V^T R F U, with the transpose of F: it acts on the gradients that the rule gives."""
+        return self.on_directions(self._on_rows(transposed, self.rules))
+
+    def output_mapped(self, f: Map) -> np.ndarray:
+        """V^T B J U for a linear map B of arrays of the output's shape, which may be stacked."""
+        assert self.y is not None
+        stacked = f(self.slopes.T.reshape(-1, *self.y.shape))
+        return self.on_cotangents(stacked.reshape(self.slopes.T.shape).T)
+
+    def _on_rows(self, f: Map, rows: np.ndarray) -> np.ndarray:
+        return f(rows.reshape(-1, *self.x.shape)).reshape(rows.shape)
+
+    # Does it fit?
+
+    def fits(self, a: np.ndarray, b: np.ndarray) -> bool:
+        """Is what an explanation leaves unexplained small beside the mismatch?"""
+        with np.errstate(all="ignore"):
+            left = float(np.linalg.norm(a - b))
+            noise = float(np.linalg.norm(self.allowed))
+        return left <= max(FITS * self.gap, min(2 * noise, 0.1 * self.gap))
+
+    @cached_property
+    def mixed(self) -> tuple[np.ndarray, np.ndarray]:
+        """A random cotangent, and the rule's gradient for it along the directions."""
+        v = dense(self.comparison.rng, self.comparison.here.shape)
+        return v, self.on_directions(self.pull(v)[None])[0]
+
+    # Filling in
+
+    def _can_be_filled_in(self) -> bool:
+        here = self.comparison
+        if max(self.x.size, here.here.size) > LARGEST:
+            return False
+        start = time.perf_counter()
+        self.numeric(dense(here.rng, self.x.shape))
+        self.pull(dense(here.rng, here.here.shape))
+        passed = time.perf_counter() - start
+        return passed * max(self.x.size, here.here.size) < PATIENCE
+
+    def _fill_in(self) -> None:
+        if self.cotangents is not None:
+            self.rules = np.stack([self.pull(v) for v in np.eye(self.comparison.here.size)])
+        if self.directions is not None:
+            self.slopes = np.stack([self.numeric(u) for u in np.eye(self.x.size)], axis=1)
+        self.cotangents = self.directions = None
+        size = abs(self.slopes).max(initial=0.0)
+        self.allowed = np.full(self.slopes.shape, 1e-7 * size + self.allowed.min(initial=1.0))
