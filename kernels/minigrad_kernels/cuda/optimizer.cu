@@ -11,7 +11,8 @@
 // Definitions: T, the type of the numbers; REAL, the type to compute in.
 //
 // expect: LDG.128 STG.128
-// expect: registers <= 64
+// expect: registers <= 64 from sm_80
+// expect: registers <= 72
 #include "elementwise.cuh"
 #include "half.cuh"
 
