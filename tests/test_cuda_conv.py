@@ -311,6 +311,20 @@ def test_depthwise_with_many_taps_and_channels() -> None:
             call.check(on_cuda(call.name, "depthwise").run(*call.args, **call.options), EPS["f4"])
 
 
+def test_the_gradient_of_images_without_pixels() -> None:
+    """Their windows see nothing but padding. Every method gives an empty gradient."""
+    rng = np.random.default_rng(2)
+    g, options = rng.normal(size=(2, 3, 1, 2)).astype("f4"), {"stride": (7, 7), "dilation": (1, 1)}
+    for channels, groups in ((1, 3), (2, 1)):
+        w = rng.normal(size=(3, channels, 3, 3)).astype("f4")
+        options |= {"padding": ((0, 0), (5, 5)), "input_size": (5, 0), "groups": groups}
+        methods = [i for i in KERNELS[TO_INPUT].implementations if i.backend == "cuda-on-cpu"]
+        tried = [i for i in methods if i.accepts is None or i.accepts(g, w, **options)]
+        assert "depthwise" in {i.name for i in tried} or groups == 1
+        for i in tried:
+            assert i.run(g, w, **options).shape == (2, channels * groups, 5, 0)
+
+
 # Layouts and geometry
 
 

@@ -35,9 +35,13 @@ def empty(like: Array, shape: tuple[int, ...], dtype: Any = None) -> Array:
 
 
 def contiguous(x: Array) -> Array:
-    """x itself if it is C-contiguous and aligned, or a copy that is."""
+    """x itself if it is C-contiguous and aligned, or a copy that is.
+
+    NumPy's single numbers, which an index or a sum gives, become arrays.
+    """
     flags = x.flags
-    if flags.c_contiguous and getattr(flags, "aligned", True):  # CuPy's arrays always are
+    dense = flags.c_contiguous and getattr(flags, "aligned", True)  # CuPy's arrays always are
+    if dense and not isinstance(x, np.generic):
         return x
     return array_module(x).array(x, order="C", copy=True)
 

@@ -52,11 +52,13 @@ def poolable(
 
 def adaptive(x: Array, *, input_size: Pair = (0, 0), output_size: Pair = (0, 0), **_: Any) -> bool:
     """Whether kernels take these images: 32 bits hold pixels times windows of a row or column."""
+    if not images(x):
+        return False
     size = x.shape[2:]
     sides = [
         (n + 1) * (max(a, b) + 1) for n, a, b in zip(size, input_size, output_size, strict=True)
     ]
-    return images(x) and max(*sides, math.prod(size), math.prod(input_size)) < 2**31
+    return max(*sides, math.prod(size), math.prod(input_size)) < 2**31
 
 
 def is_last(x: Array) -> bool:
