@@ -147,12 +147,18 @@ class Case:
 
     # Linear maps before and after
 
-    def input_mapped(self, f: Map, transposed: Map) -> np.ndarray:
-        """V^T J F U for a linear map F of arrays of the input's shape, which may be stacked."""
+    def is_input_mapped(self, f: Map, transposed: Map) -> bool:
+        """Is R = J F, for a linear map F of arrays of the input's shape, which may be stacked?"""
         if self.directions is None:
-            return self._on_rows(transposed, self.seen)
+            return self.fits(self.said, self._on_rows(transposed, self.seen))
         u = f(self.directions.T.reshape(-1, *self.x.shape)).reshape(-1, self.x.size)
-        return self.on_cotangents(np.stack([self.numeric(d) for d in u], axis=1))
+        # Most suspicions are wrong, and the first direction says so.
+        first = self.on_cotangents(self.numeric(u[0])[:, None])[:, 0]
+        gap = np.linalg.norm(self.said[:, 0] - self.seen[:, 0])
+        if not np.linalg.norm(self.said[:, 0] - first) <= 0.1 * gap:
+            return False
+        mapped = self.on_cotangents(np.stack([self.numeric(d) for d in u], axis=1))
+        return self.fits(self.said, mapped)
 
     def rule_mapped(self, transposed: Map) -> np.ndarray:
         """V^T R F U, with the transpose of F: it acts on the gradients that the rule gives."""

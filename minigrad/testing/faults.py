@@ -203,7 +203,7 @@ def transposed(c: Case) -> str:
     """Two axes of the gradient, of the cotangent, or one of each, are exchanged."""
     for a, b in equal_pairs(c.x.shape):
         f = swapped(a, b)
-        if c.fits(c.said, c.input_mapped(f, f)):
+        if c.is_input_mapped(f, f):
             return f"the gradient is transposed: axes {a} and {b} of {c.label} are exchanged"
     if c.y is None:
         return ""
@@ -242,7 +242,7 @@ def flipped(c: Case) -> str:
     """Axes run backwards: of the gradient, of the cotangent, or of both (a kernel's axes)."""
     for axes in subsets(c.x.shape):
         f = reversed_along(axes)
-        if c.fits(c.said, c.input_mapped(f, f)):
+        if c.is_input_mapped(f, f):
             return f"the gradient is flipped along {axes_named(axes, c.x.ndim)} of {c.label}"
     if c.y is None:
         return ""
@@ -262,7 +262,7 @@ def shifted(c: Case) -> str:
     """Entries are moved along an axis: around its end, or zeros come in."""
     for axis, by, around in _moves(c.x.shape):
         f, back = moved(axis, by, around), moved(axis, -by, around)
-        if c.fits(c.said, c.input_mapped(back, f)):
+        if c.is_input_mapped(back, f):
             return f"the gradient of {c.label} is {_shift(by, axis, around)}"
     for axis, by, around in _moves(c.y.shape if c.y is not None else ()):
         if c.fits(c.said, c.output_mapped(moved(axis, -by, around))):
@@ -328,6 +328,6 @@ def extra_sum(c: Case) -> str:
     for axes in subsets(c.x.shape):
         along = f"{axes_named(axes, c.x.ndim)} of {c.label}"
         for what, f in (("sum", summed(axes)), ("mean", averaged(axes))):
-            if c.fits(c.said, c.input_mapped(f, f)):
+            if c.is_input_mapped(f, f):
                 return f"a {what} over {along} too many: that axis should be kept"
     return ""

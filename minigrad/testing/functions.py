@@ -9,8 +9,9 @@ on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -32,11 +33,13 @@ class Recording:
         connected: of each output, whether a gradient can come from it at all.
         pull: one cotangent for each output (None: none comes from there) to one gradient for each
             input, as the rules computed them.
+        misplaced: sentences about gradients that were on another device than their input.
     """
 
     outputs: Arrays
     connected: list[bool]
     pull: Callable[[Sequence[np.ndarray | None]], Arrays]
+    misplaced: set[str] = field(default_factory=set)
 
 
 # Functions of tensors
@@ -123,9 +126,15 @@ class _Traced:
                 None if v is None else placed(v, y.device)
                 for v, y in zip(cotangents, outputs, strict=True)
             ]
-            return [host(g) for g in pull_back(leaves, outputs, seeds)]
+            found = pull_back(leaves, outputs, seeds)
+            for label, x, g in zip(self.labels, leaves, found, strict=True):
+                if g.device != x.device:
+                    misplaced.add(f"{label} is on {x.device}, its gradient on {g.device}")
+            return [host(g) for g in found]
 
-        return Recording([host(y) for y in outputs], [y.requires_grad for y in outputs], pull)
+        misplaced: set[str] = set()
+        connected = [y.requires_grad for y in outputs]
+        return Recording([host(y) for y in outputs], connected, pull, misplaced)
 
 
 class Primal(_Traced):
@@ -161,7 +170,13 @@ class Primal(_Traced):
         arguments = list(self._inputs)
         for place, x in zip(self._places, tensors, strict=True):
             arguments[place] = x
-        return differentiable_outputs(self.function(*arguments))
+        with _noted("the function", self.point, tensors):
+            result = self.function(*arguments)
+        return differentiable_outputs(result)
+
+    def fixed(self) -> Arrays:
+        """The inputs that are not differentiated by, as they are now."""
+        return [host(x) for x in self._inputs if isinstance(x, Tensor)]
 
     def _tensors(self, arrays: Arrays) -> list[Tensor]:
         return [placed(x, device) for x, device in zip(arrays, self.devices, strict=True)]
@@ -237,6 +252,10 @@ class Pair:
                 self.labels.append(f"input {i}")
             self._inputs.append(given if array is None else array)
 
+    def fixed(self) -> Arrays:
+        """The inputs that are not differentiated by, as they are now."""
+        return [x for x in self._inputs if isinstance(x, np.ndarray)]
+
     def _arguments(self, arrays: Arrays) -> list[Any]:
         arguments = list(self._inputs)
         for place, x in zip(self._places, arrays, strict=True):
@@ -249,7 +268,8 @@ class Pair:
 
     def _outputs(self, arrays: Arrays) -> tuple[list[np.ndarray], Arrays, bool]:
         """All outputs, those of floating-point type, and whether there are several."""
-        result = self.forward(*self._arguments(arrays))
+        with _noted("forward", self.point, arrays):
+            result = self.forward(*self._arguments(arrays))
         several = isinstance(result, (tuple, list))
         every = [np.asarray(y) for y in (result if several else [result])]
         if any(y.dtype.kind not in "biufc" for y in every):
@@ -268,8 +288,10 @@ class Pair:
             seeds = []
             for y in every:
                 v = next(given) if y.dtype.kind in "fc" else None
-                seeds.append(np.zeros(y.shape, y.real.dtype) if v is None else v)
-            found = self.vjp(tuple(seeds) if several else seeds[0], *self._arguments(arrays))
+                zero = np.zeros(y.shape, y.real.dtype)
+                seeds.append(zero if v is None else v.astype(zero.dtype, copy=False))
+            with _noted("vjp", self.point, arrays):
+                found = self.vjp(tuple(seeds) if several else seeds[0], *self._arguments(arrays))
             return self._gradients(found, arrays)
 
         return Recording(outputs, [True] * len(outputs), pull)
@@ -291,6 +313,21 @@ class Pair:
                 )
             gradients.append(g)
         return gradients
+
+
+@contextmanager
+def _noted(what: str, point: Arrays, given: Sequence[Any]) -> Iterator[None]:
+    """Add to an error of the user's own where it was raised."""
+    try:
+        yield
+    except Exception as error:
+        if hasattr(error, "add_note") and not getattr(error, "__notes__", ()):
+            arrays = [host(x) if isinstance(x, Tensor) else x for x in given]
+            shapes = ", ".join(f"{x.dtype} {x.shape}" for x in arrays)
+            here = all(np.array_equal(x, y) for x, y in zip(arrays, point, strict=True))
+            where = "at the point that was given" if here else "beside the point that was given"
+            error.add_note(f"gradcheck: raised by {what}, called with {shapes} {where}")
+        raise
 
 
 Function = Primal | Pullback | Pair

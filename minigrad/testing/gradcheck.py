@@ -92,6 +92,8 @@ def gradcheck(
         before = function.values(function.point)
         cotangents = [dense(rng, y.shape) for y in before]
         problems += promises.kept(function, cotangents, level, rng)
+        if level == 1:
+            problems += promises.own_types(fn, inputs, checked, cotangents)
         comparison = Comparison(function, kind, hint, level, rng, full)
         findings += comparison.findings()
         problems += comparison.problems

@@ -11,8 +11,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .oracles import Line
+from .oracles import Line, scales_for
 from .probes import Arrays, dense, split
+
+FIRST, MANY = 16, 256  # points nearby: to begin with, and before a rule is called wrong
+CONFIRMED = 8  # so many columns get the many points; if they are wrong, so are the others
+
+Range = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class Kinks:
@@ -24,6 +29,7 @@ class Kinks:
         here: its outputs there, flat.
         cotangents: v as columns; None is the identity.
         nearby: whether to sample around the point too, and not only along the directions.
+        eps: of the type that the function computes in.
         rng: draws points and directions.
     """
 
@@ -34,10 +40,12 @@ class Kinks:
         here: np.ndarray,
         cotangents: np.ndarray | None,
         nearby: bool,
+        eps: float,
         rng: np.random.Generator,
     ) -> None:
         self.function, self.point, self.here = function, point, here
         self.cotangents, self.nearby, self.rng = cotangents, nearby, rng
+        self.scales = scales_for(eps)
 
     def verdict(
         self, lines: list[Line], said: np.ndarray, doubtful: np.ndarray, rules: np.ndarray
@@ -56,37 +64,62 @@ class Kinks:
         """
         outside = np.zeros_like(doubtful)
         smooth = np.zeros_like(doubtful)
+        confirmed = 0
         for j in np.flatnonzero(doubtful.any(axis=0)):
-            low, high, kink = self._between(lines[j])
-            slack = 1e-4 * np.maximum(abs(low), abs(high)) + 1e-9
-            missed = ~((said[:, j] >= low - slack) & (said[:, j] <= high + slack))
-            outside[:, j] = doubtful[:, j] & kink & missed
-            smooth[:, j] = doubtful[:, j] & ~kink
+            found = self._between(lines[j])
+            smooth[:, j] = doubtful[:, j] & ~found[2]
+            missed = doubtful[:, j] & self._missed(said[:, j], found, 1e-9)
+            if missed.any() and self.nearby and confirmed < CONFIRMED:
+                missed &= self._missed(said[:, j], self._widened(lines[j], found), 1e-9)
+                confirmed += bool(missed.any())
+            outside[:, j] = missed
         if smooth.any():
             return "smooth", smooth
         if outside.any() or not self._inside_along_many(rules):
             return "outside", outside if outside.any() else doubtful
         return "kink", outside
 
-    def _between(self, line: Line) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _missed(self, said: np.ndarray, found: Range, least: float) -> np.ndarray:
+        """Where a number lies outside the slopes around a kink."""
+        low, high, kink = found
+        slack = self.scales.slack * np.maximum(abs(low), abs(high)) + least
+        return np.asarray(kink & ~((said >= low - slack) & (said <= high + slack)))
+
+    def _between(self, line: Line) -> Range:
         """The lowest and highest slope around the point, per row, and whether they differ there."""
-        left, right, kink = line.one_sided(self.here)
-        low, high = np.minimum(left, right), np.maximum(left, right)
+        low, high, kink = self._one_sided(line)
         if self.nearby:
+            near = line.nearby(self.rng, self.scales.nearby[1], self.scales.step, FIRST)
+            wide = line.nearby(self.rng, self.scales.nearby[0], self.scales.step, FIRST)
             with np.errstate(all="ignore"):
-                wide, near = line.nearby(self.rng)
                 spread = np.ptp(near, axis=0)
                 size = np.maximum(abs(low), abs(high)) + abs(near).max(axis=0)
                 # Around a smooth point the spread shrinks with the distance, at a jump it stays.
-                jump = (spread > 0.5 * np.ptp(wide, axis=0)) & (spread > 1e-3 * size)
+                jump = (spread > 0.5 * np.ptp(wide, axis=0)) & (spread > self.scales.jump * size)
             low = np.where(jump, np.minimum(low, near.min(axis=0)), low)
             high = np.where(jump, np.maximum(high, near.max(axis=0)), high)
             kink = kink | jump
-        if self.cotangents is not None:
-            plus, minus = np.maximum(self.cotangents.T, 0), np.minimum(self.cotangents.T, 0)
-            low, high = plus @ low + minus @ high, plus @ high + minus @ low
+        return self._combined(low, high, kink)
+
+    def _widened(self, line: Line, found: Range) -> Range:
+        """With many more points: of k tied entries, each is first at one point in k only."""
+        near = line.nearby(self.rng, self.scales.nearby[1], self.scales.step, MANY)
+        low, high, _ = self._combined(near.min(axis=0), near.max(axis=0), found[2])
+        return np.fmin(found[0], low), np.fmax(found[1], high), found[2]
+
+    def _one_sided(self, line: Line) -> Range:
+        left, right, kink = line.one_sided(self.here, self.scales)
+        return np.minimum(left, right), np.maximum(left, right), kink
+
+    def _combined(self, low: np.ndarray, high: np.ndarray, kink: np.ndarray) -> Range:
+        """The range of v^T J u, from those of the outputs."""
+        if self.cotangents is None:
+            return low, high, kink
+        plus, minus = np.maximum(self.cotangents.T, 0), np.minimum(self.cotangents.T, 0)
+        lowest, highest = plus @ low + minus @ high, plus @ high + minus @ low
+        if kink.size == self.cotangents.shape[0]:
             kink = (self.cotangents.T != 0) @ kink
-        return low, high, kink
+        return lowest, highest, kink
 
     def _inside_along_many(self, rules: np.ndarray) -> bool:
         """Entry by entry a sum over tied inputs can look right; directions that mix them tell."""
@@ -94,9 +127,13 @@ class Kinks:
         directions = [np.ones(size), *(dense(self.rng, (size,)) for _ in range(6))]
         for u in directions:
             moves: list[np.ndarray | None] = [*split(u, self.point)]
-            low, high, _ = self._between(Line(self.function, self.point, moves))
-            slack = 1e-4 * np.maximum(abs(low), abs(high)) + 1e-4
-            slope = rules @ u
-            if not ((slope >= low - slack) & (slope <= high + slack)).all():
+            line = Line(self.function, self.point, moves)
+            low, high, _ = found = self._between(line)
+            every = np.ones(low.shape, bool)
+            missed = self._missed(rules @ u, (low, high, every), self.scales.slack)
+            if missed.any() and self.nearby:
+                low, high, _ = self._widened(line, found)
+                missed = self._missed(rules @ u, (low, high, every), self.scales.slack)
+            if missed.any():
                 return False
         return True

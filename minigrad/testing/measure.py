@@ -40,6 +40,7 @@ class Oracles:
         here: the outputs, flat.
         scale: of the outputs.
         eps: of the type that the function computes in.
+        sketched: whether sums over many outputs are compared, in which uncertainties add up.
         rng: draws directions.
     """
 
@@ -52,10 +53,12 @@ class Oracles:
         here: np.ndarray,
         scale: float,
         eps: float,
+        sketched: bool,
         rng: np.random.Generator,
     ) -> None:
         self.function, self.kind, self.hint, self.order = function, kind, hint, order
         self.here, self.scale, self.eps, self.rng = here, scale, eps, rng
+        self.sketched = sketched
         self.problems: list[str] = []
 
     def measure(self, k: int, lines: list[Line]) -> Measured:
@@ -77,7 +80,12 @@ class Oracles:
 
     def differences(self, lines: list[Line]) -> list[Slope]:
         """Extrapolated central differences; over several steps where one is not certain enough."""
-        slopes = [line.extrapolated(FIRST_STEP, self.scale, self.eps) for line in lines]
+        slopes = [
+            (line.extrapolated_twice if self.sketched else line.extrapolated)(
+                FIRST_STEP, self.scale, self.eps
+            )
+            for line in lines
+        ]
         largest = max([abs(s.value).max(initial=0.0) for s in slopes], default=0.0)
         for i, (line, slope) in enumerate(zip(lines, slopes, strict=True)):
             if (slope.tolerance > 1e-6 * largest).any():

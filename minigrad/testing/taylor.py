@@ -19,6 +19,7 @@ import numpy as np
 from .oracles import Line
 
 POINTS = 16  # of the range of steps, half a decade apart
+FURTHER = 40  # that many more where the input is small
 WIDEST = 0.1  # of the size of the input; the higher terms of the series show beyond it
 NOISE_STEP = 1e-12  # so small that the function does not change but for rounding
 CLEAR = 30.0  # how many times the noise a remainder must be to count
@@ -47,7 +48,10 @@ class Study:
     ) -> None:
         self.line, self.weights, self.here = line, weights, here
         self.said, self.seen, self.eps = said, seen, eps
-        self.steps = line.reach * WIDEST * 10.0 ** (-0.5 * np.arange(POINTS))
+        # Near 0 a function may change on the scale of the input: go on to steps well below it.
+        smaller = line.reach / line.size if line.size else 1.0
+        points = POINTS + min(FURTHER, int(2 * math.log10(smaller)))
+        self.steps = line.reach * WIDEST * 10.0 ** (-0.5 * np.arange(points))
 
     def phi(self, t: float) -> float:
         """v^T f(x + t u)."""
@@ -65,7 +69,8 @@ class Study:
         Differences of order k of a smooth function over tiny steps vanish; those of noise of
         variance s^2 have the variance s^2 (2k)! / (k!)^2.
         """
-        values = [self.phi(i * NOISE_STEP * self.line.reach) for i in range(-4, 5)]
+        step = NOISE_STEP * (min(self.line.size, self.line.reach) or self.line.reach)
+        values = [self.phi(i * step) for i in range(-4, 5)]
         table = np.asarray(values)
         found = []
         for k in range(1, 7):
@@ -75,7 +80,7 @@ class Study:
                 found.append(math.sqrt(gamma * float(np.mean(table * table))))
         used = self.weights != 0
         rounding = self.eps * float(abs(self.weights[used]) @ abs(self.here[used]))
-        return max(float(np.median(found)), rounding)
+        return max(float(np.median(found)), rounding) if np.isfinite(found).all() else rounding
 
     @cached_property
     def remainders(self) -> np.ndarray:
@@ -105,13 +110,25 @@ class Study:
         return float(np.polyfit(h, r, 1)[0])
 
     @property
-    def uncertainty(self) -> float:
-        """How far the rule can be off: the remainder over the step, at the narrowest that counts.
+    def says_right(self) -> bool:
+        """The remainder shrinks as h^2 down to where an error of 1e-4 would show.
 
-        Meaningful where the slope is 2 or more: an error e of the rule would add e h.
+        An error e of the rule adds e h: so e is at most the remainder over the step.
         """
         rows = np.flatnonzero(self.counting)
-        return float(self.remainders[rows[-1]] / self.steps[rows[-1]]) if rows.size else math.inf
+        if rows.size < 3 or not self.slope > 1.8:
+            return False
+        most = self.remainders[rows[-1]] / self.steps[rows[-1]]
+        return bool(most <= 1e-4 * abs(self.said))
+
+    @property
+    def says_wrong(self) -> bool:
+        """The remainder over the step tends to a number that is not zero: the rule's error."""
+        rows = np.flatnonzero(self.counting)[-4:]
+        if rows.size < 4 or not abs(self.slope - 1) < 0.1:
+            return False
+        errors = self.remainders[rows] / self.steps[rows]
+        return bool(np.ptp(errors) < 0.05 * errors.max())
 
     def differences(self, steps: np.ndarray) -> np.ndarray:
         """The central difference quotients with these steps."""
