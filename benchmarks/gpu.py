@@ -44,7 +44,7 @@ SECONDS = {"compiling": 60, "tests": 180, "sanitizer": 50, "gpu": 120, "cpu-gpu"
 
 DEVICE_TESTS = (
     *("on_gpu", "cuda_graph", "cuda_graph_training", "flat_on_gpu", "device", "other_arrays"),
-    "cuda_operations",
+    *("cuda_operations", "late_checks"),
 )
 BEGIN, END = "<!-- verified: written by `make gpu` -->", "<!-- end of verified -->"
 

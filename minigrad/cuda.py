@@ -45,10 +45,16 @@ def get_device_name(device: Any = None) -> str:
 
 
 def synchronize(device: Any = None) -> None:
-    """Wait until a GPU has done all that it was given. Raises as `get_device_name`."""
+    """Wait until a GPU has done all that it was given.
+
+    Raises:
+        ValueError: if it is no GPU; RuntimeError: if there is no GPU here.
+        IndexError: if a class or an index in what the current thread gave it was out of range.
+    """
     number = int(devices.gpu_name(device).partition(":")[2])
     _need_gpu("synchronize")
     _cupy().cuda.Device(number).synchronize()
+    devices.look()
 
 
 def _need_gpu(name: str) -> None:
@@ -121,6 +127,7 @@ def capture(step: Callable[..., Any], *examples: Tensor, warm_up: int = 2) -> Ca
         for _ in range(warm_up):
             step(*inputs)
         stream.synchronize()
+        devices.look()
         work = _captured(stream, step, inputs)
     return Captured(work, pool, inputs)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
 
+from minigrad_kernels import BACKENDS, array_module, index_bounds
 from minigrad_kernels.layout import memory_order
 
 ndarray = np.ndarray
@@ -49,6 +50,61 @@ def readable(array: Any) -> bool:
     They are not there yet where work is captured in a graph: see `minigrad.cuda.capture`.
     """
     return array.__class__ is ndarray or not capture.active
+
+
+class _Waiting(threading.local):
+    """What the current thread has not looked at yet: the smallest and the largest of some integers
+    on a GPU, and what says what is wrong with them, if anything is."""
+
+    def __init__(self) -> None:
+        self.checks: list[tuple[Any, Callable[[int, int], Exception | None]]] = []
+
+
+_waiting = _Waiting()
+
+MOST_WAITING = 1000
+"""Checks after which they are looked at in any case."""
+
+
+def looks_later(array: Any) -> bool:
+    """Whether integers of an array should be checked later, for now is no time to wait for a GPU.
+
+    Its own kernels write NaN where an index is out of range; the definitions, for CuPy's functions,
+    may not.
+    """
+    return array.__class__ is not ndarray and BACKENDS["cuda"].available and not capture.active
+
+
+def check_later(array: Any, skip: int | None, refusal: Callable[[int, int], Any]) -> None:
+    """Have the smallest and the largest number of an array on a GPU checked by `refusal`, which
+    gives an exception or None, when something is read from there the next time: by `look`."""
+    _waiting.checks.append((index_bounds(array, skip=skip), refusal))
+    if len(_waiting.checks) > MOST_WAITING:
+        look()
+
+
+def look() -> None:
+    """Do the checks that were put off.
+
+    Raises:
+        IndexError: the first that there is; the others are forgotten.
+    """
+    checks = _waiting.checks
+    if not checks or capture.active:
+        return
+    _waiting.checks = []
+    for (low, high), (_, refusal) in zip(_numbers([b for b, _ in checks]), checks, strict=True):
+        error = refusal(low, high)
+        if error is not None:
+            raise error
+
+
+def _numbers(arrays: list[Any]) -> list[list[int]]:
+    """The numbers of arrays of one shape, read at once if they are on one GPU."""
+    if len({array.device.id for array in arrays}) > 1:
+        return [array.tolist() for array in arrays]
+    rows: list[list[int]] = array_module(arrays[0]).stack(arrays).tolist()
+    return rows
 
 
 def device_name(name: Any) -> str:
@@ -91,6 +147,7 @@ def moved(array: Any, device: str) -> Any:
 
 def _copied(array: Any, device: str) -> Any:
     if device == "cpu":
+        look()
         return array.get()
     with _placing(device, array.nbytes) as cupy:
         return cupy.array(array)  # also from one GPU to another

@@ -14,7 +14,7 @@ from minigrad_kernels.layout import copied
 
 from . import dtypes
 from .arguments import axis_of
-from .device import gpu_name
+from .device import gpu_name, look
 from .graph import Clock, Leaf, Node
 from .methods import TensorMethods
 
@@ -198,10 +198,14 @@ class Tensor(TensorMethods):
         """
         if self.data.size != 1:
             raise ValueError(f"item: wants exactly one element, got shape {self.shape}")
+        if self.data.__class__ is not ndarray:
+            look()
         return self.data.item()
 
     def tolist(self) -> Any:
         """Its elements as nested lists of Python numbers."""
+        if self.data.__class__ is not ndarray:
+            look()
         return self.data.tolist()
 
     def __float__(self) -> float:
@@ -215,14 +219,14 @@ class Tensor(TensorMethods):
             raise ValueError(
                 f"bool: the truth of a tensor of shape {self.shape} is ambiguous; use any(), all()"
             )
-        return bool(self.data.item())
+        return bool(self.item())
 
     def __index__(self) -> int:
         if self.data.dtype.kind not in "iub" or self.data.size != 1:
             raise TypeError(
                 f"index: wants an integer tensor of one element, got {self.dtype} of {self.shape}"
             )
-        return int(self.data.item())
+        return int(self.item())
 
     def __len__(self) -> int:
         if not self.data.ndim:

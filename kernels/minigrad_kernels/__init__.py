@@ -27,6 +27,7 @@ from .conv import (
 )
 from .dropout import dropout as dropout
 from .embedding import embedding as embedding, embedding_gradient as embedding_gradient
+from .indices import class_shares as class_shares, index_bounds as index_bounds
 from .linear import linear as linear, linear_gradients as linear_gradients
 from .loss import (
     binary_cross_entropy as binary_cross_entropy,

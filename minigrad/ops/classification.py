@@ -14,7 +14,7 @@ import numpy as np
 
 import minigrad_kernels as kernels
 
-from ..device import readable
+from ..device import check_later, looks_later, readable
 from ..recording import record
 from ..tensor import Tensor, TensorLike, as_tensor, together, wrap
 from .elementwise import mul, where
@@ -50,9 +50,10 @@ def _class_weight(weight: TensorLike | None, scores: Tensor, name: str) -> Any:
 
 
 def _class_numbers(
-    target: Tensor, scores: Tensor, ignore_index: int, name: str
+    target: Tensor, scores: Tensor, ignore_index: int, name: str, later: bool = False
 ) -> tuple[Any, bool]:
-    """The array of the targets, -1 where they are to be skipped; and whether that may be anywhere.
+    """The array of the targets, negative where they are to be skipped; and whether that may be
+    anywhere. `later`: those on a GPU are checked when something is read from there.
 
     Raises:
         TypeError: if they are no integers, or elsewhere; ValueError: if there is not one for each
@@ -68,6 +69,9 @@ def _class_numbers(
             f"sample"
         )
     t = t.astype("int64", copy=False)
+    if later and t.__class__ is not np.ndarray and ignore_index < 0 and t.size and looks_later(t):
+        check_later(t, ignore_index, lambda low, high: _refusal(name, low, high, C))
+        return t, True
     looked_at = readable(t)
     if looked_at and not 0 <= ignore_index < C and _all_below(t, C):
         return t, False
@@ -82,19 +86,30 @@ def _class_numbers(
     return xp.where(skipped, -1, t), True
 
 
+def _refusal(name: str, low: int, high: int, C: int) -> IndexError | None:
+    """The error for class numbers from `low` to `high`, if it is one."""
+    if low >= 0 and high < C:
+        return None
+    wrong = low if low < 0 else high
+    return IndexError(f"{name}: target holds class {wrong}, there are {C} classes")
+
+
 def _all_below(t: Any, C: int) -> bool:
     """Whether all are classes: read as unsigned, negative numbers are large."""
     return not t.size or int(t.view("uint64").max()) < C
 
 
-def _shares(t: Any, gaps: bool, w: Any, dtype: Any, reduction: str) -> tuple[Any, Any]:
+def _shares(t: Any, gaps: bool, w: Any, scores: Any, reduction: str) -> tuple[Any, Any]:
     """What each sample counts with and without the weight of its class; 0 for those skipped.
 
     For a mean both are divided by the sum of the former: if all are skipped, 0 / 0, NaN.
     """
-    xp = kernels.array_module(t)
+    xp, dtype = kernels.array_module(t), scores.dtype
     if w is None and t.size and not gaps:  # all the same
         share = xp.full(t.shape, 1 / t.size if reduction == "mean" else 1, dtype)
+        return share, share
+    if w is None and t.size and reduction == "mean" and xp is not np:  # in one launch
+        share = kernels.class_shares(t, scores)
         return share, share
     plain = xp.asarray(t >= 0, dtype)
     scale = plain if w is None else plain * w[xp.maximum(t, 0)]
@@ -177,7 +192,7 @@ def nll_loss(
     x = _scores(input, reduction, "nll_loss")
     w = _class_weight(weight, x, "nll_loss")
     t, gaps = _class_numbers(together("nll_loss", x, target)[1], x, ignore_index, "nll_loss")
-    scale, _ = _shares(t, gaps, w, x.dtype, reduction)
+    scale, _ = _shares(t, gaps, w, x.data, reduction)
     return _summed(mul(_picked(x, t), as_tensor(-scale)), reduction)
 
 
@@ -241,7 +256,9 @@ def cross_entropy(
     Raises:
         TypeError: if the input does not hold floating-point numbers, or the target is neither.
         ValueError: if the shapes do not fit, for an unknown reduction, or a wrong label_smoothing.
-        IndexError: if there is no such class.
+        IndexError: if there is no such class; on a GPU when something is read from there the next
+            time, such as the loss (unless there is label_smoothing, or an ignore_index of 0 or
+            more). To look at once would be to wait for it.
 
     >>> cross_entropy([[1e4, -1e4], [0.0, 0.0]], [1, 0], reduction="none")
     tensor([2.0000e+04, 6.9315e-01])
@@ -257,8 +274,8 @@ def cross_entropy(
         if ignore_index >= 0:
             raise ValueError(f"{name}: ignore_index is not for targets that are probabilities")
         return reduced(_of_probabilities(x, _classes_last(t), w, smoothing), reduction)
-    numbers, gaps = _class_numbers(t, x, ignore_index, name)
-    scale, plain = _shares(numbers, gaps, w, x.dtype, reduction)
+    numbers, gaps = _class_numbers(t, x, ignore_index, name, later=not smoothing)
+    scale, plain = _shares(numbers, gaps, w, x.data, reduction)
     if smoothing:
         return _summed(_smoothed(x, numbers, w, scale, plain, smoothing), reduction)
     return _of_classes(x, numbers, scale, reduction)

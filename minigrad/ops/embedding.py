@@ -6,7 +6,7 @@ from typing import Any
 
 import minigrad_kernels as kernels
 
-from ..device import readable
+from ..device import check_later, looks_later, readable
 from ..recording import record
 from ..tensor import Tensor, TensorLike, as_tensor, together, wrap
 from .elementwise import where
@@ -18,16 +18,25 @@ def _indices(input: TensorLike, rows: int, like: Tensor, name: str) -> Tensor:
     """The indices of rows of a table, on the device of `like`.
 
     Raises:
-        TypeError: if they are no integers, or elsewhere; IndexError: if there is no such row.
+        TypeError: if they are no integers, or elsewhere; IndexError: if there is no such row. On a
+            GPU that is raised when something is read from there; the row is NaN.
     """
     index = together(name, like, input)[1]
     if index.data.dtype.kind not in "iu":
         raise TypeError(f"{name}: input wants integers, got {index.dtype}")
-    if index.data.size and readable(index.data):
-        low, high = index.data.min(), index.data.max()
-        if low < 0 or high >= rows:
-            value = int(low if low < 0 else high)
-            raise IndexError(f"{name}: input holds index {value}, weight has {rows} rows")
+
+    def refusal(low: int, high: int) -> IndexError | None:
+        if low >= 0 and high < rows:
+            return None
+        value = low if low < 0 else high
+        return IndexError(f"{name}: input holds index {value}, weight has {rows} rows")
+
+    if index.data.size and looks_later(index.data):
+        check_later(index.data, None, refusal)
+    elif index.data.size and readable(index.data):
+        error = refusal(int(index.data.min()), int(index.data.max()))
+        if error is not None:
+            raise error
     return index
 
 
@@ -61,7 +70,8 @@ def embedding(input: TensorLike, weight: TensorLike, padding_idx: int | None = N
 
     Raises:
         TypeError: if `input` does not hold integers; ValueError: if `weight` is no table;
-        IndexError: if there is no such row.
+        IndexError: if there is no such row; on a GPU when something is read from there the next
+            time, since to look at once would be to wait for it.
 
     >>> embedding([2, 0], [[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]])
     tensor([[3., 3.],

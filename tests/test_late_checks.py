@@ -1,0 +1,194 @@
+"""Classes and indices on a GPU: a call waits for nothing, and what is wrong is said later.
+
+On the stand-in where there is no GPU.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad import Tensor, device, nn
+from minigrad.nn import functional as F
+
+pytestmark = pytest.mark.usefixtures("cuda")
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Any:
+    yield
+    left, device._waiting.checks = device._waiting.checks, []
+    assert not left
+
+
+def scores() -> Tensor:
+    rng = np.random.default_rng(3)
+    return mg.tensor(rng.normal(size=(3, 4)).astype("f4"), device="cuda", requires_grad=True)
+
+
+def classes(*numbers: int, dtype: str = "i8") -> Tensor:
+    return mg.tensor(np.array(numbers, dtype), device="cuda")
+
+
+def table() -> Tensor:
+    return mg.tensor(np.arange(8.0, dtype="f4").reshape(4, 2), device="cuda", requires_grad=True)
+
+
+CALLS: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
+    "cross_entropy": (
+        lambda t: F.cross_entropy(scores(), t),
+        "cross_entropy: target holds class {}, there are 4 classes",
+    ),
+    "cross_entropy of each": (
+        lambda t: F.cross_entropy(scores(), t, reduction="none"),
+        "cross_entropy: target holds class {}, there are 4 classes",
+    ),
+    "embedding": (
+        lambda t: F.embedding(t, table()),
+        "embedding: input holds index {}, weight has 4 rows",
+    ),
+}
+
+
+@pytest.fixture
+def no_reading(cuda: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """From its call on nothing can be read from the stand-in's device."""
+
+    def begin() -> None:
+        def refuse(*_: Any) -> Any:
+            raise AssertionError("it was read from the GPU")
+
+        if cuda.ndarray.__init__.__module__.startswith("cupy_standin"):
+            for name in ("get", "item", "tolist", "__bool__", "__int__"):
+                monkeypatch.setattr(cuda.ndarray, name, refuse)
+
+    return begin
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("dtype", ["i8", "i4", "u1"])
+def test_nothing_is_read(name: str, dtype: str, no_reading: Callable[[], None]) -> None:
+    call, _ = CALLS[name]
+    t = classes(0, 3, 2, dtype=dtype)
+    call(t).sum().backward()  # kernels are compiled, which may take copies
+    before = len(device._waiting.checks)
+    no_reading()
+    call(t).sum().backward()
+    assert len(device._waiting.checks) == 2 * before > 0
+    device._waiting.checks = []
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("wrong", [4, -1, 2**40, -(2**40)])
+@pytest.mark.parametrize("read", ["item", "tolist", "cpu", "bool", "synchronize"])
+def test_what_is_wrong_is_said_when_something_is_read(name: str, wrong: int, read: str) -> None:
+    call, words = CALLS[name]
+    result = call(classes(0, wrong, 3)).sum()
+    with pytest.raises(IndexError, match=words.format(wrong)):
+        if read == "synchronize":
+            mg.cuda.synchronize()
+        elif read == "bool":
+            bool(result > 0)
+        else:
+            getattr(result, read)()
+    assert result.cpu().shape == ()  # said once
+    assert call(classes(0, 2, 3)).sum().item() == pytest.approx(_on_cpu(name))
+
+
+def _on_cpu(name: str) -> float:
+    t, x = mg.tensor([0, 2, 3]), scores().detach().cpu()
+    if name == "embedding":
+        return float(F.embedding(t, table().detach().cpu()).sum().item())
+    y = F.cross_entropy(x, t, reduction="mean" if name == "cross_entropy" else "sum")
+    return float(y.item())
+
+
+def test_the_first_of_many() -> None:
+    F.cross_entropy(scores(), classes(0, 1, 2))
+    F.cross_entropy(scores(), classes(0, 1, 9))
+    loss = F.cross_entropy(scores(), classes(0, 1, 8))
+    with pytest.raises(IndexError, match="class 9"):
+        loss.item()
+    loss.item()
+
+
+def test_targets_that_are_skipped() -> None:
+    """They are no mistake, and count nothing; all others have the numbers of the CPU."""
+    weight = mg.tensor([0.5, 1.0, 2.0, 0.3])
+    for numbers, ignore in (((0, -100, 3), -100), ((2, -7, -7), -7), ((1, 2, 1), 1)):
+        for reduction in ("mean", "sum", "none"):
+            for w in (None, weight):
+                x, y = scores(), scores().detach().cpu().requires_grad_()
+                t, u = classes(*numbers), mg.tensor(list(numbers))
+                options: dict[str, Any] = {"ignore_index": ignore, "reduction": reduction}
+                a = F.cross_entropy(x, t, None if w is None else w.cuda(), **options)
+                b = F.cross_entropy(y, u, w, **options)
+                np.testing.assert_allclose(a.tolist(), b.tolist(), rtol=1e-5)
+                a.sum().backward()
+                b.sum().backward()
+                assert x.grad is not None and y.grad is not None
+                np.testing.assert_allclose(x.grad.cpu().numpy(), y.grad.numpy(), atol=1e-6)
+    with pytest.raises(IndexError, match="class -100"):
+        F.cross_entropy(scores(), classes(-100, 0, 0), ignore_index=-7).item()
+    assert np.isnan(F.cross_entropy(scores(), classes(-100, -100, -100)).item())
+
+
+@pytest.mark.parametrize("options", [{"label_smoothing": 0.1}, {"ignore_index": 2}])
+def test_some_calls_look_at_once(options: dict[str, Any]) -> None:
+    with pytest.raises(IndexError, match="holds class 4"):
+        F.cross_entropy(scores(), classes(0, 4, 1), **options)
+    with pytest.raises(IndexError, match="holds class 4"):
+        F.nll_loss(scores(), classes(0, 4, 1))
+
+
+def test_they_are_looked_at_after_many() -> None:
+    for _ in range(device.MOST_WAITING - 1):
+        device.check_later(classes(0).data, None, lambda *_: None)
+    device.check_later(classes(7).data, None, lambda low, high: IndexError(f"{low}, {high}"))
+    with pytest.raises(IndexError, match="7, 7"):
+        device.check_later(classes(0).data, None, lambda *_: None)
+
+
+def test_another_threads_are_not_ones_own() -> None:
+    F.cross_entropy(scores(), classes(0, 1, 9))
+    failures: list[Exception] = []
+
+    def work() -> None:
+        try:
+            scores().tolist()
+        except IndexError as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert not failures
+    with pytest.raises(IndexError, match="class 9"):
+        scores().tolist()
+
+
+def test_a_wrong_class_is_said_before_a_step_is_captured() -> None:
+    """The warm-up's are looked at; those of replays make the loss NaN."""
+
+    def step(x: Tensor, t: Tensor) -> Tensor:
+        return F.cross_entropy(x, t)
+
+    x = scores().detach()
+    with pytest.raises(IndexError, match="class 4"):
+        mg.cuda.capture(step, x, classes(0, 4, 1))
+    replay = mg.cuda.capture(step, x, classes(0, 3, 1))
+    assert np.isfinite(replay(x, classes(0, 3, 1)).item())
+    assert np.isnan(replay(x, classes(0, -1, 1)).item())
+
+
+def test_an_embedding_module() -> None:
+    layer = nn.Embedding(5, 3).cuda()
+    y = layer(classes(1, 5))
+    with pytest.raises(IndexError, match="input holds index 5, weight has 5 rows"):
+        y.tolist()
+    assert np.isnan(y.tolist()[1]).all()
