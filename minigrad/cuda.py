@@ -242,6 +242,7 @@ def _captured(stream: Any, step: Callable[..., Any], inputs: list[Tensor]) -> _W
     finally:
         devices.capture.end()
     found = [(leaf, leaf.grad) for leaf in leaves.found.values() if leaf.grad is not None]
+    kept.append(step)  # and with it the model: buffers and constants are read in each replay
     return _Work(stream.end_capture(), result, found, replayed, kept)
 
 

@@ -6,6 +6,8 @@ Replays must have the bits of the same steps done one after the other.
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -199,6 +201,31 @@ def test_two_optimizers_and_two_steps_in_one_graph() -> None:
 
     assert trained(True) == trained(False)
     assert trained(True)[1] == 8
+
+
+def test_two_graphs_of_one_model() -> None:
+    """As for batches of two sizes: each has gradients of its own."""
+    eager, captured, replay = both(MAKERS["adam"])
+    x, target = batches(1)[0]
+    other = mg.cuda.capture(captured.step, x[:3], target[:3], warm_up=1)
+    eager.step(x[:3], target[:3])
+    for i, (x, target) in enumerate(batches(6)):
+        if i % 3:
+            other(x[:3], target[:3]), eager.step(x[:3], target[:3])
+        else:
+            replay(x, target), eager.step(x, target)
+        assert same(eager, captured)
+
+
+def test_what_a_graph_uses_stays_with_it() -> None:
+    eager, captured, replay = both(MAKERS["adam"])
+    model = weakref.ref(captured.model)
+    del captured
+    assert model() is not None
+    assert replay(*batches(1)[0]).item() == eager.step(*batches(1)[0]).item()
+    del replay
+    gc.collect()
+    assert model() is None
 
 
 def test_a_saved_state_goes_on_elsewhere() -> None:
