@@ -1,5 +1,6 @@
 """Array functions: NumPy or CuPy arrays in, arrays out. Knows nothing of tensors or gradients."""
 
+from . import conv_implementations as conv_implementations
 from .activation import (
     elu as elu,
     elu_gradient as elu_gradient,
@@ -20,6 +21,7 @@ from .activation import (
 )
 from .arrays import array_module as array_module, is_array as is_array
 from .backends import BACKENDS as BACKENDS, Backend as Backend
+from .clipping import clip_factor as clip_factor, scale_by as scale_by
 from .conv import (
     conv2d as conv2d,
     conv2d_input_gradient as conv2d_input_gradient,
@@ -28,6 +30,12 @@ from .conv import (
 from .dropout import dropout as dropout
 from .embedding import embedding as embedding, embedding_gradient as embedding_gradient
 from .indices import class_shares as class_shares, index_bounds as index_bounds
+from .layer_norm import (
+    layer_norm as layer_norm,
+    layer_norm_gradients as layer_norm_gradients,
+    layer_norm_input_gradient as layer_norm_input_gradient,
+    layer_norm_weight_gradient as layer_norm_weight_gradient,
+)
 from .linear import linear as linear, linear_gradients as linear_gradients
 from .loss import (
     binary_cross_entropy as binary_cross_entropy,
@@ -48,17 +56,11 @@ from .norm import (
     batch_norm_gradients as batch_norm_gradients,
     batch_norm_input_gradient as batch_norm_input_gradient,
     batch_norm_weight_gradient as batch_norm_weight_gradient,
-    layer_norm as layer_norm,
-    layer_norm_gradients as layer_norm_gradients,
-    layer_norm_input_gradient as layer_norm_input_gradient,
-    layer_norm_weight_gradient as layer_norm_weight_gradient,
 )
 from .optimizer import (
     adam_step as adam_step,
-    clip_factor as clip_factor,
     norms as norms,
     scale as scale,
-    scale_by as scale_by,
     sgd_step as sgd_step,
 )
 from .pool import (

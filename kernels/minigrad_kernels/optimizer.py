@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array, array_module, deliver, deliver_all
+from .arrays import Array, array_module, deliver
 from .cuda.arrays import computable
 from .layout import elementwise, large, plain, real
 from .registry import Arguments, Cost, arguments, kernel, per_element
@@ -52,7 +52,7 @@ def _result(outputs: list[Array]) -> Any:
     return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
 
-def _layouts(rng: np.random.Generator, arrays: int) -> Iterator[np.ndarray]:
+def layouts(rng: np.random.Generator, arrays: int) -> Iterator[np.ndarray]:
     """Stacks of so many arrays, none negative: both types, more than a piece, strides, nothing."""
     yield rng.uniform(size=(arrays, 3, 5))
     yield rng.uniform(size=(arrays, 257, 131)).astype("f4")
@@ -105,10 +105,10 @@ def sgd_samples(rng: np.random.Generator) -> Iterator[Arguments]:
         "nesterov": False,
         "maximize": False,
     }
-    for p, g in _layouts(rng, 2):
+    for p, g in layouts(rng, 2):
         yield arguments(p, g, **plain)
         yield arguments(p, g, **{**plain, "weight_decay": 0.1, "maximize": True})
-    for p, g, b in _layouts(rng, 3):
+    for p, g, b in layouts(rng, 3):
         yield arguments(p, g, b, **{**plain, "momentum": 0.9, "dampening": 0.1})
         yield arguments(p, g, b, **{**plain, "momentum": 0.9, "nesterov": True})
 
@@ -193,13 +193,13 @@ def adam_samples(rng: np.random.Generator) -> Iterator[Arguments]:
         "maximize": False,
         "step": 1,
     }
-    for p, g, m, v in _layouts(rng, 4):
+    for p, g, m, v in layouts(rng, 4):
         yield arguments(p, g, m, v, **plain)
         yield arguments(p, g, m, v, **{**plain, "weight_decay": 0.1, "step": 1000})
         yield arguments(
             p, g, m, v, **{**plain, "weight_decay": 0.1, "decoupled": True, "maximize": True}
         )
-    for p, g, m, v, largest in _layouts(rng, 5):
+    for p, g, m, v, largest in layouts(rng, 5):
         yield arguments(p, g, m, v, largest, **{**plain, "step": 7})
 
 
@@ -355,7 +355,7 @@ def _norms_cuda() -> Any:
 
 def scale_samples(rng: np.random.Generator) -> Iterator[Arguments]:
     """Both types, several chunks, strides, nothing."""
-    for (x,) in _layouts(rng, 1):
+    for (x,) in layouts(rng, 1):
         yield arguments(x, factor=0.3)
 
 
@@ -378,57 +378,3 @@ def _scale_cuda() -> Any:
     from .cuda.optimizer import scale
 
     return scale
-
-
-def scale_by_samples(rng: np.random.Generator) -> Iterator[Arguments]:
-    """Both types, several chunks, strides, nothing; a factor of the wider type."""
-    for (x,) in _layouts(rng, 1):
-        yield arguments(x, np.asarray(0.3, x.dtype))
-    yield arguments(rng.uniform(size=9).astype("f4"), np.asarray(0.7))
-
-
-@kernel(samples=scale_by_samples, cost=lambda x, _: Cost(float(x.size), 2.0 * x.nbytes))
-def scale_by(x: Array, factor: Array, *, out: Array | None = None) -> Array:
-    """x times the one number in an array (), which nobody has to read from the GPU."""
-    xp = array_module(x)
-    by = factor.astype(x.dtype, copy=False)
-    return xp.multiply(x, by, out=xp.empty_like(x) if out is None else out)
-
-
-@scale_by.on("cuda", "cuda-on-cpu", accepts=lambda x, _, **__: computable(x))
-def _scale_by_cuda() -> Any:
-    from .cuda.optimizer import scale_by
-
-    return scale_by
-
-
-def clip_factor_samples(rng: np.random.Generator) -> Iterator[Arguments]:
-    """Norms above and below the limit, of both types; one, many and none; infinity and NaN."""
-    for limit in (0.5, 100.0):
-        yield arguments(rng.uniform(size=7).astype("f4"), limit=limit)
-        yield arguments(rng.uniform(size=300), limit=limit)
-    yield arguments(rng.uniform(size=1).astype("f4"), limit=0.0)
-    yield arguments(np.zeros(0, "f4"), limit=1.0)
-    yield arguments(np.array([1, np.inf], "f4"), limit=1.0)
-    yield arguments(np.array([1, np.nan], "f4"), limit=1.0)
-
-
-@kernel(samples=clip_factor_samples, cost=lambda x, **_: Cost(2.0 * x.size, float(x.nbytes)))
-def clip_factor(norms: Array, *, limit: float, out: Any = None) -> tuple[Array, Array]:
-    """The norm of all parts from the norms of each, and what to scale them by.
-
-    norm = sqrt(sum(norms**2)), summed in float64; factor = limit / (norm + 1e-6), and not above 1.
-    Both are arrays () of the norms' type, but at least float32.
-    """
-    xp = array_module(norms)
-    norm = xp.sqrt(xp.square(norms.astype(np.float64)).sum())
-    factor = xp.minimum(limit / (norm + 1e-6), 1.0)
-    dtype = np.result_type(norms.dtype, np.float32)
-    return deliver_all((xp.asarray(norm, dtype), xp.asarray(factor, dtype)), out)
-
-
-@clip_factor.on("cuda", "cuda-on-cpu", accepts=lambda norms, **_: computable(norms))
-def _clip_factor_cuda() -> Any:
-    from .cuda.optimizer import clip_factor
-
-    return clip_factor
