@@ -15,6 +15,7 @@ import inspect
 import json
 import linecache
 import os
+import platform
 import re
 import runpy
 import shutil
@@ -37,6 +38,9 @@ TOOLS = {"memcheck": "address", "racecheck": "thread"}
 """The tools, named as NVIDIA's compute-sanitizer names its own, and the sanitizer of each."""
 
 _LIBRARIES = {"address": "asan", "thread": "tsan"}
+_MACHINE = platform.machine()
+_FILES = ("lib{}.so", f"libclang_rt.{{}}-{_MACHINE}.so", "libclang_rt.{}.so")
+"""What g++ calls a sanitizer's library, and clang++, which may keep it in a folder for each CPU."""
 _OPTIONS = {
     "address": {
         "ASAN_OPTIONS": "halt_on_error=0:detect_leaks=0:exitcode=0:log_path={log}"
@@ -215,16 +219,19 @@ def _sanitizer_library(sanitizer: str) -> str:
     why = build.reason()
     if why:
         raise RuntimeError(why)
-    name = f"lib{_LIBRARIES[sanitizer]}.so"
-    found = subprocess.run(
-        [*(build.compiler() or ()), f"-print-file-name={name}"],
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
-    if not os.path.isabs(found):
-        raise RuntimeError(f"{name}, the {sanitizer} sanitizer of the C++ compiler, was not found")
-    return os.path.realpath(found)
+    names = [name.format(_LIBRARIES[sanitizer]) for name in _FILES]
+    names = names[1:] if build.is_clang() else names[:1]  # clang++ would find that of g++, too
+    for name in names:
+        found = subprocess.run(
+            [*(build.compiler() or ()), f"-print-file-name={name}"],
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stdout.strip()
+        if os.path.isabs(found):
+            return os.path.realpath(found)
+    wanted = " or ".join(names)
+    raise RuntimeError(f"{wanted}, the {sanitizer} sanitizer of the C++ compiler, was not found")
 
 
 # In the child process

@@ -1,8 +1,8 @@
 """Compiling CUDA sources for the CPU, and keeping what was compiled.
 
-The machine's C++ compiler makes a shared library of each source. It is named after a digest of all
-that it depends on, in the user's cache, and written under another name and then moved to its place:
-processes that start at once compile the same library, and each finds a whole one.
+The machine's C++ compiler makes a shared library of each source, which is kept in the user's cache
+under the name of a digest of all that it depends on. Processes that start at once compile the same
+library, and each finds a whole one.
 """
 
 from __future__ import annotations
@@ -14,21 +14,17 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 import tempfile
 import threading
-import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
+from ... import user_cache
 from ..errors import CompileError
 from ..source import INCLUDE, Source
 
 HEADERS = Path(__file__).parent / "include"
-UNUSED = 30 * 24 * 3600.0
-"""Seconds after which a library that nothing has used is deleted."""
 
 FLAGS = (
     *("-std=c++17", "-march=native", "-fPIC", "-pthread"),
@@ -40,14 +36,19 @@ FLAGS = (
 )
 SANITIZERS = {
     "": ("-O1",),
-    "address": ("-O0", "-g", "-fsanitize=address", "-fsanitize-recover=address"),
-    "thread": ("-O0", "-g", "-fsanitize=thread"),
+    "address": ("-Og", "-g", "-fsanitize=address", "-fsanitize-recover=address"),
+    "thread": ("-Og", "-g", "-fsanitize=thread"),
 }
 """The flags of each. Kernels of tests are small: what a higher level saves in running them it costs
-several times in compiling them."""
+several times in compiling them. (Under a sanitizer -O0 compiles hardly faster than -Og, and runs
+much slower.)"""
 
 SANITIZE = "MINIGRAD_CUDA_ON_CPU_SANITIZE"
 """The environment variable that asks for one of them; `check` sets it in the process it starts."""
+
+DEBUG = "MINIGRAD_CUDA_ON_CPU_DEBUG"
+"""The environment variable that asks for libraries to step through with a debugger: none of their
+variables is optimised away."""
 
 PORTABLE = "MINIGRAD_CUDA_ON_CPU_PORTABLE"
 """The environment variable that asks for what other processors and compilers do: fibers switched by
@@ -102,6 +103,11 @@ def _identity(command: tuple[str, ...]) -> str:
     return run.stderr
 
 
+def is_clang() -> bool:
+    """Whether the compiler is clang++, under whatever name."""
+    return "clang version" in _identity(tuple(compiler() or ()))
+
+
 def flags() -> tuple[str, ...]:
     """The compiler's flags, with what the environment asks for.
 
@@ -111,8 +117,9 @@ def flags() -> tuple[str, ...]:
     sanitizer = os.environ.get(SANITIZE, "")
     if sanitizer not in SANITIZERS:
         raise ValueError(f"{SANITIZE} must be one of {', '.join(SANITIZERS)}, not {sanitizer!r}")
+    debug = ("-O0", "-g") if os.environ.get(DEBUG) else ()
     portable = ("-DCUDA_ON_CPU_PORTABLE",) if os.environ.get(PORTABLE) else ()
-    return (*FLAGS, *SANITIZERS[sanitizer], *portable)
+    return (*FLAGS, *SANITIZERS[sanitizer], *debug, *portable)
 
 
 # The cache
@@ -121,19 +128,10 @@ def flags() -> tuple[str, ...]:
 def cache_directory() -> Path:
     """Where libraries are kept: beside the kernels that Numba compiled.
 
-    (`minigrad_kernels.cpu.cache` says the same, but needs Numba.)
-
     Raises:
         RuntimeError: if the user has no home directory.
     """
-    chosen = os.environ.get("MINIGRAD_CACHE_DIR")
-    if chosen:
-        base = Path(chosen)
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches" / "minigrad"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "minigrad"
-    return base / "cuda-on-cpu"
+    return user_cache.directory("cuda-on-cpu")
 
 
 @functools.cache
@@ -170,15 +168,6 @@ def _warn(why: str) -> None:
         RuntimeWarning,
         stacklevel=2,
     )
-
-
-def _delete_unused(directory: Path) -> None:
-    for path in (*directory.glob("*.so*"), *directory.glob("headers-*/*")):
-        try:
-            if time.time() - path.stat().st_mtime > UNUSED:
-                path.unlink()
-        except OSError:  # another process was faster
-            continue
 
 
 # Compiling
@@ -223,7 +212,7 @@ def library(source: Source) -> Path:
     if path.exists():
         path.touch()  # in use
         return path
-    _delete_unused(directory)
+    user_cache.delete_unused((*directory.glob("*.so*"), *directory.glob("headers-*/*")))
     headers = _compiled_headers(directory)
     try:
         _compile_library(source, unit, headers, path)
@@ -237,7 +226,7 @@ def library(source: Source) -> Path:
 
 def _compile_library(source: Source, unit: str, headers: Path, path: Path) -> None:
     folders = [headers, HEADERS, source.path.parent, INCLUDE]
-    with _arriving(path) as partial:
+    with user_cache.arriving(path) as partial:
         options = ["-shared", *(f"-I{folder}" for folder in folders), "-x", "c++", "-"]
         _compile(source.label, unit, options, partial)
 
@@ -261,7 +250,10 @@ def _compiled_headers(directory: Path) -> Path:
     elif "gcc version" in _identity(tuple(compiler() or ())):
         folder.mkdir(exist_ok=True)
         header = str(HEADERS / "cuda_on_cpu.h")
-        with suppress(CompileError), _arriving(path) as partial:  # said when a source includes it
+        with (
+            suppress(CompileError),
+            user_cache.arriving(path) as partial,
+        ):  # said when a source includes it
             _compile("the emulator", "", ["-x", "c++-header", header], partial)
     return folder
 
@@ -280,17 +272,6 @@ def _headers() -> str:
     """Where the emulator's own headers lie, which debuggers tell, and their text."""
     texts = (path.read_text(encoding="utf-8") for path in sorted(HEADERS.rglob("*.h")))
     return f"{HEADERS}\0{''.join(texts)}"
-
-
-@contextmanager
-def _arriving(path: Path) -> Iterator[Path]:
-    """Another name to write a file under, which then takes its place as a whole."""
-    partial = path.with_name(f"{path.name}-{os.getpid()}-{threading.get_ident()}")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _compile(label: str, unit: str, options: list[str], path: Path) -> None:

@@ -8,15 +8,13 @@ import hashlib
 import json
 import os
 import re
-import threading
-import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..emulator import build
+from ... import user_cache
 from ..nvidia import options, text
 from ..source import Source
 from . import toolkit
@@ -118,7 +116,7 @@ def _facts(numbers: dict[str, int], instructions: Counter[str]) -> Facts:
 
 
 def _directory() -> Path:
-    return build.cache_directory().with_name("cuda-lint")
+    return user_cache.directory("cuda-lint")
 
 
 def _digest(source: Source, architecture: str) -> str:
@@ -140,18 +138,10 @@ def _read(path: Path) -> dict[str, Facts] | None:
 
 
 def _write(path: Path, found: dict[str, Facts]) -> None:
-    """Keep facts, if that can be; other processes find the whole file or none."""
-    partial = path.with_name(f"{path.name}-{os.getpid()}-{threading.get_ident()}")
+    """Keep facts, if that can be."""
+    written = {name: dataclasses.asdict(f) for name, f in found.items()}
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _delete_unused(path.parent)
-        written = {name: dataclasses.asdict(f) for name, f in found.items()}
-        partial.write_text(json.dumps(written), encoding="utf-8")
-        partial.replace(path)
-
-
-def _delete_unused(directory: Path) -> None:
-    for path in directory.glob("*.json*"):
-        with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > build.UNUSED:
-                path.unlink()
+        user_cache.delete_unused(path.parent.glob("*.json*"))
+        with user_cache.arriving(path) as partial:
+            partial.write_text(json.dumps(written), encoding="utf-8")
