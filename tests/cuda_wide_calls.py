@@ -170,6 +170,10 @@ def _normalizations(kind: str, x: np.ndarray, draw: Any) -> Calls:
 def norm(draw: Any) -> Calls:
     yield from _normalizations("batch_norm", channels_last(draw(2, 8, 33, 33)), draw)
     yield from _normalizations("batch_norm", draw(2, 3, 8, 8), draw)
+
+
+@family
+def layer_norm(draw: Any) -> Calls:
     for length in (16, 160, 1200):
         yield from _normalizations("layer_norm", draw(6, length), draw)
 

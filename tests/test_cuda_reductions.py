@@ -16,12 +16,9 @@ import pytest
 
 from minigrad_kernels import BACKENDS, KERNELS, use
 from minigrad_kernels.cuda import channels, layer_norm, norm, reduce, running
+from minigrad_kernels.layer_norm import layer_norm_gradients
 from minigrad_kernels.loss import cross_entropy, mse_loss
-from minigrad_kernels.norm import (
-    batch_norm,
-    batch_norm_gradients,
-    layer_norm_gradients,
-)
+from minigrad_kernels.norm import batch_norm, batch_norm_gradients
 from minigrad_kernels.reduce import sums
 from minigrad_kernels.softmax import softmax
 

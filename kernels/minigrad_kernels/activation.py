@@ -8,7 +8,7 @@ takes to ask whose the array is.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 from .arrays import Array, array_module, deliver
 from .cuda.arrays import computable
 from .layout import elementwise, large
-from .registry import Arguments, Kernel, Samples, arguments, kernel, per_element
+from .registry import Arguments, Samples, arguments, imported, kernel, per_element
 
 
 def drawn(count: int, *variants: dict[str, Any], scale: float = 3.0) -> Samples:
@@ -213,24 +213,8 @@ def many_exponentials(*arrays: Array, **_: object) -> bool:
     return arrays[0].size > SMALL_EXPONENTIALS
 
 
-def _on_numba(k: Kernel, worth: Callable[..., bool]) -> None:
-    @k.on("numba", accepts=elementwise, worth=worth)
-    def build() -> Any:
-        from .cpu import activation
-
-        return getattr(activation, k.name)
-
-
 def _alike(*arrays: Array, **_: object) -> bool:
     return computable(*arrays)
-
-
-def _on_cuda(k: Kernel) -> None:
-    @k.on("cuda", "cuda-on-cpu", accepts=_alike)
-    def build() -> Any:
-        from .cuda import activation
-
-        return getattr(activation, k.name)
 
 
 _cheap = (relu, relu_gradient, leaky_relu, leaky_relu_gradient, sigmoid_gradient, tanh_gradient)
@@ -238,9 +222,7 @@ _costly = (
     *(elu, elu_gradient, sigmoid, tanh, silu, silu_gradient),
     *(softplus, softplus_gradient, gelu, gelu_gradient),
 )
-for _kernel in _cheap:
-    _on_numba(_kernel, large)
-for _kernel in _costly:
-    _on_numba(_kernel, many_exponentials)
 for _kernel in (*_cheap, *_costly):
-    _on_cuda(_kernel)
+    _worth = large if _kernel in _cheap else many_exponentials
+    _kernel.on("numba", accepts=elementwise, worth=_worth)(imported("cpu.activation", _kernel.name))
+    _kernel.on("cuda", "cuda-on-cpu", accepts=_alike)(imported("cuda.activation", _kernel.name))

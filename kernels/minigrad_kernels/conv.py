@@ -14,20 +14,20 @@ The reference copies the windows of some images into the rows of a matrix ("im2c
 Puri, Simard, High performance convolutional neural networks for document processing, 2006), for
 BLAS to multiply. Channels come last inside, so that what is copied lies together in memory; results
 are views (N, C, H, W) of such memory.
+
+Faster implementations are filed in conv_implementations.py.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from .arrays import Array, array_module, deliver, summing_type
-from .layout import REALS, plain
-from .registry import Arguments, Cost, Kernel, arguments, kernel
+from .registry import Arguments, Cost, arguments, kernel
 from .windows import (
     Padding,
     Pair,
@@ -334,224 +334,3 @@ def conv2d_weight_gradient(
     gw = gw.reshape(groups, *kernel_size, per_group, filters_each).transpose(0, 4, 3, 1, 2)
     result = xp.ascontiguousarray(gw).reshape(filters, per_group, *kernel_size)
     return deliver(result.astype(xp.result_type(x, g), copy=False), out)
-
-
-# On the CPU: the latest that is worth it runs
-
-
-def _direct(x: Array, w: Array, bias: Array | None = None, **_: Any) -> bool:
-    if not (x.size and w.size):
-        return False
-    return plain(x, w) if bias is None else plain(x, w, bias)
-
-
-def _three_by_three(kernel_size: Any, options: dict[str, Any]) -> bool:
-    ones = (1, 1)
-    return (
-        tuple(kernel_size) == (3, 3)
-        and tuple(options["stride"]) == ones == tuple(options["dilation"])
-        and options["groups"] == 1
-        and min(map(min, options["padding"])) >= 0
-    )
-
-
-def _winograd(x: Array, w: Array, bias: Array | None = None, **options: Any) -> bool:
-    return _three_by_three(w.shape[2:], options) and _direct(x, w, bias)
-
-
-def _winograd_weights(x: Array, g: Array, *, kernel_size: Pair, **options: Any) -> bool:
-    return _three_by_three(kernel_size, options) and _direct(x, g)
-
-
-WINOGRAD_CHANNELS = 16
-"""Channels and filters from which transforming tiles costs less than the multiplications saved."""
-
-WINOGRAD_TILES = 512
-"""Tiles of 4×4 pixels from which the method is worth the seconds that compiling it takes, once."""
-
-
-def _large_enough(x: Array, other: Array, *_: Array, **options: Any) -> bool:
-    """Of the images and the filters, or of the images and the gradient; and images enough."""
-    filters = other.shape[1] if "kernel_size" in options else min(other.shape[:2])
-    tiles = len(x) * -(-x.shape[2] // 4) * -(-x.shape[3] // 4)
-    return min(x.shape[1], filters) >= WINOGRAD_CHANNELS and tiles >= WINOGRAD_TILES
-
-
-WIDEST_VECTOR = 64
-"""Bytes of the widest vectors there are: depthwise filters are compiled for whole ones."""
-
-
-def _depthwise(x: Array, filters: int, groups: int) -> bool:
-    """Whether every channel has one filter, and channels make whole vectors."""
-    whole = x.shape[1] * x.dtype.itemsize % WIDEST_VECTOR == 0
-    return x.shape[1] == groups == filters > 1 and whole
-
-
-def _depthwise_forward(
-    x: Array, w: Array, bias: Array | None = None, *, groups: int, **_: Any
-) -> bool:
-    return w.shape[1] == 1 and _depthwise(x, len(w), groups) and _direct(x, w, bias)
-
-
-def _depthwise_gradient(x: Array, g: Array, *, groups: int, **_: Any) -> bool:
-    return _depthwise(x, g.shape[1], groups) and _direct(x, g)
-
-
-def _grouped_filters(*_: Array, groups: int, **__: Any) -> bool:
-    return groups > 1
-
-
-@conv2d.on("numba", name="direct", accepts=_direct)
-def _conv2d_direct() -> Any:
-    from .cpu.conv import conv2d
-
-    return conv2d
-
-
-@conv2d.on("numba", name="winograd", accepts=_winograd, worth=_large_enough)
-def _conv2d_winograd() -> Any:
-    from .cpu.winograd import conv2d
-
-    return conv2d
-
-
-@conv2d_input_gradient.on("numba", name="direct", accepts=_direct)
-def _input_gradient_direct() -> Any:
-    from .cpu.conv import conv2d_input_gradient
-
-    return conv2d_input_gradient
-
-
-@conv2d_input_gradient.on("numba", name="winograd", accepts=_winograd, worth=_large_enough)
-def _input_gradient_winograd() -> Any:
-    from .cpu.winograd import conv2d_input_gradient
-
-    return conv2d_input_gradient
-
-
-@conv2d_weight_gradient.on("numba", name="direct", accepts=_direct)
-def _weight_gradient_direct() -> Any:
-    from .cpu.conv import conv2d_weight_gradient
-
-    return conv2d_weight_gradient
-
-
-@conv2d_weight_gradient.on("numba", name="winograd", accepts=_winograd_weights, worth=_large_enough)
-def _weight_gradient_winograd() -> Any:
-    from .cpu.winograd import conv2d_weight_gradient
-
-    return conv2d_weight_gradient
-
-
-@conv2d.on("numba", name="depthwise", accepts=_depthwise_forward, worth=_grouped_filters)
-def _conv2d_depthwise() -> Any:
-    from .cpu.depthwise import conv2d
-
-    return conv2d
-
-
-@conv2d_input_gradient.on(
-    "numba", name="depthwise", accepts=_depthwise_forward, worth=_grouped_filters
-)
-def _input_gradient_depthwise() -> Any:
-    from .cpu.depthwise import conv2d_input_gradient
-
-    return conv2d_input_gradient
-
-
-@conv2d_weight_gradient.on(
-    "numba", name="depthwise", accepts=_depthwise_gradient, worth=_grouped_filters
-)
-def _weight_gradient_depthwise() -> Any:
-    from .cpu.depthwise import conv2d_weight_gradient
-
-    return conv2d_weight_gradient
-
-
-# In CUDA: the latest that is worth it runs
-
-
-def _on_gpu(x: Array, other: Array, bias: Array | None = None, **_: Any) -> bool:
-    from .cuda.conv_layout import convolvable
-
-    return convolvable(x, other, bias)
-
-
-def _in_single(x: Array, other: Array, bias: Array | None = None, **_: Any) -> bool:
-    return x.dtype == np.float32 and _on_gpu(x, other, bias)
-
-
-def _in_tf32(x: Array, other: Array, bias: Array | None = None, **_: Any) -> bool:
-    from .cuda.conv_tensor import has_tensor_cores
-
-    return _in_single(x, other, bias) and has_tensor_cores(x)
-
-
-def _in_half(
-    x: Array, other: Array, bias: Array | None = None, *, groups: int, **options: Any
-) -> bool:
-    from .cuda.conv_tensor import has_tensor_cores
-
-    # Copies take 8 channels of a group, of what sums run through: x, or both over pixels.
-    whole = [x.shape[1]] + ([other.shape[1]] if "kernel_size" in options else [])
-    fits = groups > 0 and not any(channels % (8 * groups) for channels in whole)
-    return x.dtype == np.float16 and fits and _on_gpu(x, other, bias) and has_tensor_cores(x)
-
-
-def _one_each(x: Array, other: Array, bias: Array | None = None, **options: Any) -> bool:
-    """Whether every channel has one filter."""
-    if "kernel_size" in options:
-        each = x.shape[1] == other.shape[1] == options["groups"]
-    else:
-        each = other.shape[1] == 1 and x.shape[1] == len(other) == options["groups"]
-    return each and _on_gpu(x, other, bias)
-
-
-def _in_tiles(x: Array, other: Array, bias: Array | None = None, **options: Any) -> bool:
-    size = options.get("kernel_size", other.shape[2:])
-    fits = x.dtype in REALS and _three_by_three(size, options)
-    return fits and _on_gpu(x, other, bias)
-
-
-GPU_WINOGRAD_CHANNELS = 64
-"""Channels and filters from which Winograd's method should be faster on an H100, by arithmetic.
-
-With C of both, it saves 27 - 9 multiply-adds of each C² and pixel, and moves 2 (1 + 2 * 36 / 16) C
-numbers for a pixel where direct convolution moves 2 C. At 60 TFLOP/s and 3.3 TB/s both take as long
-where C is about 50."""
-
-
-def _worth_on_gpu(x: Array, other: Array, *_: Array, **options: Any) -> bool:
-    filters = other.shape[1] if "kernel_size" in options else min(other.shape[:2])
-    enough = min(x.shape[1], filters) >= GPU_WINOGRAD_CHANNELS
-    return enough and _large_enough(x, other, **options)
-
-
-def _only_when_asked(*_: Any, **__: Any) -> bool:
-    return False
-
-
-def _on_cuda(k: Kernel, module: str, name: str = "", *, function: str = "", **options: Any) -> None:
-    """File an implementation: a function in `cuda/<module>.py`, if not given that of k's name."""
-
-    @k.on("cuda", "cuda-on-cpu", name=name, **options)
-    def build() -> Any:
-        return getattr(import_module(f".cuda.{module}", __package__), function or k.name)
-
-
-TF32_EPS = 2.0**-10
-"""The spacing of TF32's numbers between 1 and 2: it has 11 significant bits, as half."""
-
-for _rung in ("naive", "coalesced", "shared_tiles", "register_tiles", "tensor_cores"):
-    _rounds = _rung == "tensor_cores"
-    _on_cuda(
-        conv2d, "conv_ladder", _rung, function=_rung, worth=_only_when_asked,
-        accepts=_in_tf32 if _rounds else _in_single, eps=TF32_EPS if _rounds else 0.0,
-    )  # fmt: skip
-
-for _kernel in (conv2d, conv2d_input_gradient, conv2d_weight_gradient):
-    _on_cuda(_kernel, "conv_tensor", "tf32", accepts=_in_tf32, worth=_only_when_asked, eps=TF32_EPS)
-    _on_cuda(_kernel, "conv", accepts=_on_gpu)
-    _on_cuda(_kernel, "conv_tensor", "half", accepts=_in_half)
-    _on_cuda(_kernel, "depthwise", "depthwise", accepts=_one_each)
-    _on_cuda(_kernel, "winograd", "winograd", accepts=_in_tiles, worth=_worth_on_gpu)

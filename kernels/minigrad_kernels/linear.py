@@ -12,7 +12,7 @@ from .arrays import Array, array_module, deliver, deliver_all, summing_type
 from .cuda.c_types import C_NAMES
 from .layout import plain
 from .matmul import BFLOAT16_EPS, TF32_EPS
-from .registry import Arguments, Cost, arguments, kernel
+from .registry import Arguments, Cost, arguments, imported, kernel, only_when_asked
 
 
 def layers(rng: np.random.Generator) -> Iterator[Arguments]:
@@ -90,32 +90,11 @@ def _rounded(x: Array, w: Array, b: Array | None, **_: Any) -> bool:
     return _computable(x, w, b) and x.dtype == np.float32 and capable(x)
 
 
-def _asked_for(*_: Any, **__: Any) -> bool:
-    """It rounds more than its inputs do: it is never the choice."""
-    return False
-
-
-@linear.on(
-    "cuda", "cuda-on-cpu", name="bfloat16", accepts=_rounded, worth=_asked_for, eps=BFLOAT16_EPS
-)
-def _linear_bfloat16() -> Any:
-    from .cuda.linear import bfloat16_linear
-
-    return bfloat16_linear
-
-
-@linear.on("cuda", "cuda-on-cpu", name="tf32", accepts=_rounded, worth=_asked_for, eps=TF32_EPS)
-def _linear_tf32() -> Any:
-    from .cuda.linear import tf32_linear
-
-    return tf32_linear
-
-
-@linear.on("cuda", "cuda-on-cpu", accepts=_computable)
-def _linear_cuda() -> Any:
-    from .cuda.linear import linear
-
-    return linear
+for _name, _eps in (("bfloat16", BFLOAT16_EPS), ("tf32", TF32_EPS)):
+    linear.on("cuda", "cuda-on-cpu", name=_name, accepts=_rounded, worth=only_when_asked, eps=_eps)(
+        imported("cuda.linear", f"{_name}_linear")
+    )
+linear.on("cuda", "cuda-on-cpu", accepts=_computable)(imported("cuda.linear", "linear"))
 
 
 # Gradients
@@ -269,22 +248,15 @@ def _gradients_rounded(
     return _gradients_computable(g, x, w, y) and g.dtype == np.float32 and capable(g)
 
 
-def _gradients_on_cuda(name: str, function: str, **options: Any) -> None:
-    @linear_gradients.on("cuda", "cuda-on-cpu", name=name, **options)
-    def build() -> Any:
-        from .cuda import linear_gradients
-
-        return getattr(linear_gradients, function)
-
-
-_gradients_on_cuda(
-    "bfloat16",
-    "bfloat16_linear_gradients",
-    accepts=_gradients_rounded,
-    worth=_asked_for,
-    eps=BFLOAT16_EPS,
+for _name, _eps in (("bfloat16", BFLOAT16_EPS), ("tf32", TF32_EPS)):
+    linear_gradients.on(
+        "cuda",
+        "cuda-on-cpu",
+        name=_name,
+        accepts=_gradients_rounded,
+        worth=only_when_asked,
+        eps=_eps,
+    )(imported("cuda.linear_gradients", f"{_name}_linear_gradients"))
+linear_gradients.on("cuda", "cuda-on-cpu", accepts=_gradients_computable)(
+    imported("cuda.linear_gradients", "linear_gradients")
 )
-_gradients_on_cuda(
-    "tf32", "tf32_linear_gradients", accepts=_gradients_rounded, worth=_asked_for, eps=TF32_EPS
-)
-_gradients_on_cuda("", "linear_gradients", accepts=_gradients_computable)

@@ -11,7 +11,7 @@ from .activation import many_exponentials
 from .arrays import Array, array_module, deliver, deliver_all
 from .cuda.channels import known
 from .layout import elementwise, large, plain
-from .registry import Arguments, Cost, Kernel, Samples, arguments, kernel, per_element
+from .registry import Arguments, Cost, Samples, arguments, imported, kernel, per_element
 
 # Cross-entropy of class numbers
 
@@ -321,16 +321,11 @@ def _weighted_pairs(x: Array, t: Array, w: Array | None, **_: object) -> bool:
     return fits and w.dtype == x.dtype
 
 
-def _on_cuda(k: Kernel, accepts: Any) -> None:
-    @k.on("cuda", "cuda-on-cpu", accepts=accepts)
-    def build() -> Any:
-        from .cuda import loss
-
-        return getattr(loss, k.name)
-
-
-_on_cuda(cross_entropy, _cuda_scores)
-_on_cuda(cross_entropy_gradient, _cuda_scores_gradient)
-_on_cuda(mse_loss, _pairs)
-_on_cuda(binary_cross_entropy, _pairs)
-_on_cuda(binary_cross_entropy_with_logits, _weighted_pairs)
+for _kernel, _accepts in (
+    (cross_entropy, _cuda_scores),
+    (cross_entropy_gradient, _cuda_scores_gradient),
+    (mse_loss, _pairs),
+    (binary_cross_entropy, _pairs),
+    (binary_cross_entropy_with_logits, _weighted_pairs),
+):
+    _kernel.on("cuda", "cuda-on-cpu", accepts=_accepts)(imported("cuda.loss", _kernel.name))

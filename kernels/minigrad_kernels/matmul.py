@@ -11,7 +11,7 @@ from .arrays import Array, array_module
 from .backends import BACKENDS
 from .cuda.c_types import C_NAMES
 from .layout import plain
-from .registry import Arguments, Cost, arguments, kernel
+from .registry import Arguments, Cost, arguments, imported, kernel, only_when_asked
 
 TF32_EPS, BFLOAT16_EPS = 2.0**-10, 2.0**-7
 """The spacing of TF32's and of bfloat16's numbers above 1: tensor cores round to them."""
@@ -106,11 +106,6 @@ def _rounded(a: Array, b: Array, **_: Any) -> bool:
     return _computable(a, b) and a.dtype == np.float32 and capable(a)
 
 
-def _asked_for(*_: Any, **__: Any) -> bool:
-    """It rounds more than its inputs do, or is there to be studied: it is never the choice."""
-    return False
-
-
 def _single_matrices(a: Array, b: Array, **_: Any) -> bool:
     return _computable(a, b) and a.dtype == np.float32 and a.ndim == b.ndim == 2
 
@@ -121,44 +116,24 @@ def _rounded_matrices(a: Array, b: Array, **_: Any) -> bool:
 
 if BACKENDS["numba"].available:
 
-    @matmul.on("cuda", name="numba", accepts=_single_matrices, worth=_asked_for)
+    @matmul.on("cuda", name="numba", accepts=_single_matrices, worth=only_when_asked)
     def _matmul_numba_cuda() -> Any:
         from .cuda.matmul_numba import matmul
 
         return matmul
 
 
-def _on_ladder(name: str, function: str, accepts: Any, eps: float) -> None:
-    @matmul.on("cuda", "cuda-on-cpu", name=name, accepts=accepts, worth=_asked_for, eps=eps)
-    def build() -> Any:
-        from .cuda import matmul_ladder
-
-        return getattr(matmul_ladder, function)
-
+_CUDA = "cuda", "cuda-on-cpu"
 
 for _name in ("naive", "coalesced", "tiles", "registers"):
-    _on_ladder(_name, _name, _single_matrices, 0.0)
-_on_ladder("tensor-cores", "tensor_cores", _rounded_matrices, TF32_EPS)
-
-
-@matmul.on(
-    "cuda", "cuda-on-cpu", name="bfloat16", accepts=_rounded, worth=_asked_for, eps=BFLOAT16_EPS
-)
-def _matmul_bfloat16() -> Any:
-    from .cuda.matmul_tensor import bfloat16_matmul
-
-    return bfloat16_matmul
-
-
-@matmul.on("cuda", "cuda-on-cpu", name="tf32", accepts=_rounded, worth=_asked_for, eps=TF32_EPS)
-def _matmul_tf32() -> Any:
-    from .cuda.matmul_tensor import tf32_matmul
-
-    return tf32_matmul
-
-
-@matmul.on("cuda", "cuda-on-cpu", accepts=_computable)
-def _matmul_cuda() -> Any:
-    from .cuda.matmul import matmul
-
-    return matmul
+    matmul.on(*_CUDA, name=_name, accepts=_single_matrices, worth=only_when_asked)(
+        imported("cuda.matmul_ladder", _name)
+    )
+matmul.on(
+    *_CUDA, name="tensor-cores", accepts=_rounded_matrices, worth=only_when_asked, eps=TF32_EPS
+)(imported("cuda.matmul_ladder", "tensor_cores"))
+for _name, _eps in (("bfloat16", BFLOAT16_EPS), ("tf32", TF32_EPS)):
+    matmul.on(*_CUDA, name=_name, accepts=_rounded, worth=only_when_asked, eps=_eps)(
+        imported("cuda.matmul_tensor", f"{_name}_matmul")
+    )
+matmul.on(*_CUDA, accepts=_computable)(imported("cuda.matmul", "matmul"))

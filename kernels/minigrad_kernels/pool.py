@@ -19,7 +19,7 @@ import numpy as np
 from .arrays import Array, array_module, deliver, deliver_all
 from .cuda.pool_images import images, poolable
 from .layout import large, real
-from .registry import Arguments, Cost, arguments, kernel
+from .registry import Arguments, Cost, arguments, kernel, only_when_asked
 from .windows import Pair, blocks, channels_first, channels_last, grid, pooled_length
 
 # Samples: images and channels, image, kernel, stride, padding, dilation, ceil_mode.
@@ -356,7 +356,7 @@ def _max_pool2d_gradient_numba() -> Any:
     "cuda-on-cpu",
     name="atomic",
     accepts=_float_images,
-    worth=lambda *_, **__: False,  # it runs when it is asked for: its last bits may change
+    worth=only_when_asked,  # its last bits may change
     deterministic=False,
 )
 def _max_pool2d_gradient_atomic() -> Any:

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -254,6 +255,19 @@ class Kernel:
 
     def __reduce__(self) -> str:
         return self.name
+
+
+def imported(module: str, name: str) -> Build:
+    """What `Kernel.on` decorates, for a function of that name in a module of this package.
+
+    The module is imported on first use: `relu.on("cuda")(imported("cuda.activation", "relu"))`.
+    """
+    return lambda: getattr(import_module(f".{module}", __package__), name)
+
+
+def only_when_asked(*_: Any, **__: Any) -> bool:
+    """For `worth`: it rounds more than its inputs do, or is there to be studied; never a choice."""
+    return False
 
 
 def kernel(

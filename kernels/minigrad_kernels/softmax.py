@@ -11,7 +11,15 @@ from .arrays import Array, array_module
 from .cuda.arrays import computable
 from .cuda.softmax_ladder import RUNGS, Rung
 from .layout import elementwise
-from .registry import Arguments, Kernel, Samples, arguments, kernel, per_element
+from .registry import (
+    Arguments,
+    Samples,
+    arguments,
+    imported,
+    kernel,
+    only_when_asked,
+    per_element,
+)
 
 
 def rows(count: int) -> Samples:
@@ -107,22 +115,6 @@ def _along_an_axis(x: Array, *others: Array, axis: int, **_: object) -> bool:
     return -x.ndim <= axis < x.ndim and computable(x, *others)
 
 
-def _on_numba(k: Kernel) -> None:
-    @k.on("numba", accepts=_has_axis, worth=worth_compiled)
-    def build() -> Any:
-        from .cpu import softmax
-
-        return getattr(softmax, k.name)
-
-
-def _on_cuda(k: Kernel) -> None:
-    @k.on("cuda", "cuda-on-cpu", accepts=_along_an_axis)
-    def build() -> Any:
-        from .cuda import softmax
-
-        return getattr(softmax, k.name)
-
-
 def _ladder(rung: Rung) -> None:
     """Register a step of the ladder, to be read, compared and run by name, never on its own."""
 
@@ -131,7 +123,7 @@ def _ladder(rung: Rung) -> None:
         "cuda-on-cpu",
         name=rung.name,
         accepts=rung.accepts,
-        worth=lambda *_, **__: False,
+        worth=only_when_asked,
     )
     def build() -> Any:
         return rung.run
@@ -140,5 +132,9 @@ def _ladder(rung: Rung) -> None:
 for _rung in RUNGS:  # before the others, which therefore have precedence
     _ladder(_rung)
 for _kernel in (softmax, softmax_gradient, log_softmax, log_softmax_gradient):
-    _on_numba(_kernel)
-    _on_cuda(_kernel)
+    _kernel.on("numba", accepts=_has_axis, worth=worth_compiled)(
+        imported("cpu.softmax", _kernel.name)
+    )
+    _kernel.on("cuda", "cuda-on-cpu", accepts=_along_an_axis)(
+        imported("cuda.softmax", _kernel.name)
+    )
