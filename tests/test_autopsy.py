@@ -182,6 +182,14 @@ PLANTED: dict[str, list[Case]] = {
             ),
             [LONG],
         ),
+        (
+            (
+                lambda x: np.pad(x, ((0, 0), (0, 0), (2, 2), (2, 2))),
+                lambda g, x: g[:, :, 1:-3, 1:-3].copy(),
+            ),
+            [IMAGE[:, :, :3, :3]],
+        ),
+        (tanh(lambda g, x, y: np.roll(g * (1 - y * y), (-2, -2), (0, 1))), [SQUARE]),
     ],
     "flipped": [
         ((lambda x: same_conv(x, KERNEL), lambda g, x: same_conv(g, KERNEL)), [LONG]),
@@ -259,6 +267,10 @@ PLANTED: dict[str, list[Case]] = {
         (
             (max_rows, lambda g, x: g[:, None] * (x == x.max(1, keepdims=True))),
             [np.array([[1.0, 2.0, 2.0], [3.0, 1.0, 0.5]])],
+        ),
+        (
+            (max_rows, lambda g, x: g[:, None] * (x == x.max(1, keepdims=True))),
+            [np.array([[2.0, 0, 2, 1, 2], [1, 1, 0, 0, 1], [0, 2, 2, 0, 1], [2, 1, 0, 1, 0]])],
         ),
     ],
     "offset": [

@@ -34,14 +34,16 @@ def averaged(axes: tuple[int, ...]) -> Map:
     return lambda z: np.broadcast_to(z.mean(over, keepdims=True), z.shape)
 
 
-def moved(axis: int, by: int, around: bool) -> Map:
-    """Moved along an axis: around its end, or with zeros coming in."""
+def moved(axes: tuple[int, ...], by: int, around: bool) -> Map:
+    """Moved along these axes, along each as far: around its end, or with zeros coming in."""
 
     def f(z: np.ndarray) -> np.ndarray:
-        rolled = np.roll(z, by, axis + 1)
+        stacked = tuple(a + 1 for a in axes)
+        rolled = np.roll(z, (by,) * len(axes), stacked)
         if not around:
             gone = slice(0, by) if by > 0 else slice(by, None)
-            rolled[(slice(None),) * (axis + 1) + (gone,)] = 0
+            for a in stacked:
+                rolled[(slice(None),) * a + (gone,)] = 0
         return rolled
 
     return f

@@ -99,18 +99,19 @@ class Case:
         """J u by central differences, by this input or by another."""
         return self._slope(self.comparison.line(self.k if k is None else k, direction))
 
-    def numeric_at(self, point: Arrays) -> np.ndarray:
-        """J U at another point."""
+    def numeric_at(self, point: Arrays, step: float = FIRST_STEP) -> np.ndarray:
+        """J U at another point; a small step stays on one side of the kinks around it."""
         moves: list[np.ndarray | None] = [None] * len(point)
         found = []
         for u in self._each_direction():
             moves[self.k] = u.reshape(self.x.shape)
-            found.append(self._slope(Line(self.comparison.function.values, point, list(moves))))
+            line = Line(self.comparison.function.values, point, list(moves))
+            found.append(self._slope(line, step))
         return np.stack(found, axis=1)
 
-    def _slope(self, line: Line) -> np.ndarray:
+    def _slope(self, line: Line, step: float = FIRST_STEP) -> np.ndarray:
         here = self.comparison
-        return line.extrapolated(FIRST_STEP, here.scale, float(here.eps)).value
+        return line.extrapolated(step, here.scale, float(here.eps)).value
 
     def _each_direction(self) -> np.ndarray:
         return np.eye(self.x.size) if self.directions is None else self.directions.T

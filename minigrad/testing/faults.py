@@ -259,26 +259,32 @@ def flipped(c: Case) -> str:
 
 
 def shifted(c: Case) -> str:
-    """Entries are moved along an axis: around its end, or zeros come in."""
-    for axis, by, around in _moves(c.x.shape):
-        f, back = moved(axis, by, around), moved(axis, -by, around)
+    """Entries are moved along an axis, or along two at once: around the end, or zeros come in."""
+    for axes, by, around in _moves(c.x.shape):
+        f, back = moved(axes, by, around), moved(axes, -by, around)
         if c.is_input_mapped(back, f):
-            return f"the gradient of {c.label} is {_shift(by, axis, around)}"
-    for axis, by, around in _moves(c.y.shape if c.y is not None else ()):
-        if c.fits(c.said, c.output_mapped(moved(axis, -by, around))):
-            return f"the cotangent is {_shift(by, axis, around)}"
+            return f"the gradient of {c.label} is {_shift(by, axes, around)}"
+    for axes, by, around in _moves(c.y.shape if c.y is not None else ()):
+        if c.fits(c.said, c.output_mapped(moved(axes, -by, around))):
+            return f"the cotangent is {_shift(by, axes, around)}"
     return ""
 
 
-def _moves(shape: tuple[int, ...]) -> Iterator[tuple[int, int, bool]]:
-    """Short ways along each axis, to both sides, around its end and not."""
-    for axis, n in enumerate(shape):
-        for distance in range(1, min(n, 5)):
-            yield from itertools.product((axis,), (distance, -distance), (True, False))
+def _moves(shape: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], int, bool]]:
+    """Short ways along each axis, to both sides, around its end and not; then along the diagonal.
+
+    The diagonal is that of the last two axes, the rows and columns of images.
+    """
+    diagonal = [tuple(range(len(shape) - 2, len(shape)))] if len(shape) > 1 else []
+    for axes in [*((a,) for a in range(len(shape))), *diagonal]:
+        for distance in range(1, min(*(shape[a] for a in axes), 5)):
+            yield from itertools.product((axes,), (distance, -distance), (True, False))
 
 
-def _shift(by: int, axis: int, around: bool) -> str:
-    return f"shifted by {by} along axis {axis}{'' if around else ', and zeros come in'}"
+def _shift(by: int, axes: tuple[int, ...], around: bool) -> str:
+    along = "axis" if len(axes) == 1 else "axes"
+    end = "" if around else ", and zeros come in"
+    return f"shifted by {by} along {along} {' and '.join(map(str, axes))}{end}"
 
 
 def permuted(c: Case) -> str:

@@ -10,6 +10,9 @@ from .axes import axes_named, describe, index, subsets
 from .evidence import Case
 from .probes import dense
 
+# Narrower than the first step: truncations of thousands of outputs add up, more than roundings do.
+SEARCH_STEP = 3e-5
+
 # Terms
 
 
@@ -203,10 +206,7 @@ def _elementwise(c: Case) -> bool:
 
 def ties(c: Case) -> str:
     """Right at a point nearby, wrong at this one, where the slope jumps."""
-    point = [
-        np.asarray(x + 1e-3 * max(1.0, abs(x).max(initial=0.0)) * dense(c.comparison.rng, x.shape))
-        for x in c.comparison.point
-    ]
+    point = [_untied(x, c.comparison.rng) for x in c.comparison.point]
     function = c.comparison.function
     try:
         there = function.record(point)
@@ -214,7 +214,7 @@ def ties(c: Case) -> str:
         for v in np.eye(c.comparison.here.size) if c.cotangents is None else c.cotangents.T:
             pulled = there.pull(c.comparison.cut(v))
             rows.append(np.asarray(pulled[c.k], dtype=np.float64).ravel())
-        seen = c.on_cotangents(c.numeric_at(point))
+        seen = c.on_cotangents(c.numeric_at(point, step=1e-6))
     except Exception:  # the function may refuse such inputs
         return ""
     said = c.on_directions(np.stack(rows))
@@ -222,6 +222,12 @@ def ties(c: Case) -> str:
     if not left <= max(1e-3 * c.gap, 1e-6 * size):
         return ""
     return f"it is right at a point nearby, and wrong here, {_jump(c)}"
+
+
+def _untied(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A point nearby without ties: every entry moves, each by another distance, none very small."""
+    grid = (np.arange(x.size) + 0.381966) / max(x.size, 1) * 2 - 1  # misses zero
+    return x + 1e-2 * max(1.0, abs(x).max(initial=0.0)) * rng.permutation(grid).reshape(x.shape)
 
 
 def _jump(c: Case) -> str:
@@ -308,7 +314,7 @@ def searched(c: Case, most: int = 12) -> np.ndarray:
         u = np.zeros(c.x.size)
         u[part] = dense(here.rng, part.shape)
         line = here.line(c.k, u)
-        slope = line.extrapolated(5e-4, here.scale, float(here.eps))
+        slope = line.extrapolated(SEARCH_STEP, here.scale, float(here.eps))
         size = float(abs(v) @ abs(slope.value))
         right = abs(g @ u - v @ slope.value) <= abs(v) @ slope.tolerance + 1e-9 * size
         if right:
