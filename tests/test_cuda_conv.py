@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from minigrad_kernels import BACKENDS, KERNELS, Implementation
-from minigrad_kernels.cuda import conv_launch, running, winograd
+from minigrad_kernels.cuda import conv_launch, conv_layout, running, winograd
 from minigrad_kernels.cuda.conv import IN_REGISTERS
 from minigrad_kernels.cuda.conv_launch import Method, Tile
 from minigrad_kernels.cuda.conv_layout import gradient_taps, pixels
@@ -309,6 +309,26 @@ def test_depthwise_with_many_taps_and_channels() -> None:
         options = {**SAME, "groups": channels, "padding": ((2, 2), (1, 3))}
         for call in calls((2, channels, 7, 9), (channels, 1, 5, 4), "f4", options):
             call.check(on_cuda(call.name, "depthwise").run(*call.args, **call.options), EPS["f4"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_more_pixels_than_kernels_count(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Padding makes them of few, or a stride. No kernel runs, whose counters would overflow."""
+    size, options = (5, 4), {**SAME, "padding": ((9, 9), (9, 9))}
+    if name == TO_INPUT:
+        size, options = (21, 20), {**SAME, "stride": (7, 7)}
+    monkeypatch.setattr(conv_layout, "MOST_PIXELS", 300)
+    tried = set()
+    for groups, filters in ((1, 8), (3, 3)):
+        options["groups"] = groups
+        found = calls((1, 3, *size), (filters, 3 // groups, 3, 3), "f4", options)
+        call = found[NAMES.index(name)]
+        for i in KERNELS[name].implementations:
+            if i.backend == "cuda-on-cpu" and i.accepts(*call.args, **call.options):
+                tried.add(i.name)
+                with pytest.raises(ValueError, match="1 images of 21 x 20 pixels; at most 300"):
+                    i.run(*call.args, **call.options)
+    assert tried >= {"cuda-on-cpu", "tf32", "depthwise"}
 
 
 def test_the_gradient_of_images_without_pixels() -> None:

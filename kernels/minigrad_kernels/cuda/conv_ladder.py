@@ -5,8 +5,8 @@ from __future__ import annotations
 from ..arrays import Array, check_out, deliver
 from ..conv import check_forward
 from ..windows import Padding, Pair, channels_first
-from .arrays import ceil_divide, contiguous, empty
-from .conv_layout import Taps, forward_taps, pack_filters, pixels
+from .arrays import ceil_divide, contiguous
+from .conv_layout import Taps, forward_taps, new_images, pack_filters, pixels
 from .source import kernel
 
 _SMALL, _LARGE, _TERMS = 16, 64, 16  # as in conv_ladder.cu
@@ -43,7 +43,7 @@ class Rung:
         check_out(out, (len(x), len(w), *size))
         filters, per_group = w.shape[:2]
         each, windows = filters // groups, len(x) * size[0] * size[1]
-        y = empty(x, (len(x), *size, filters))
+        y = new_images(x, len(x), size, filters)
         if self.tile:
             blocks = ceil_divide(windows, self.tile) * ceil_divide(each, self.tile) * groups
         else:

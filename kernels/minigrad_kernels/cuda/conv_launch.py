@@ -23,6 +23,7 @@ from .conv_layout import (
     add_parts,
     forward_taps,
     gradient_taps,
+    new_images,
     pack_filters,
     pixels,
     totals,
@@ -208,7 +209,7 @@ def convolution(
     size = check_forward(x, w, bias, stride, padding, dilation, groups)
     check_out(out, (len(x), len(w), *size))
     bias = None if bias is None else contiguous(bias)
-    y = empty(x, (len(x), *size, len(w)))
+    y = new_images(x, len(x), size, len(w))
     windows = forward_taps(x.shape[2:], size, w.shape[2:], stride, padding, dilation)
     _convolve_taps(method, pixels(x), contiguous(w), bias, y, *windows, groups)
     return deliver(channels_first(y), out)
@@ -233,7 +234,7 @@ def input_gradient(
     size = check_input_gradient(g, w, input_size, stride, padding, dilation, groups)
     channels = w.shape[1] * groups
     check_out(out, (len(g), channels, *input_size))
-    gx = empty(g, (len(g), *input_size, channels))
+    gx = new_images(g, len(g), input_size, channels)
     gradient, w = pixels(g), contiguous(w)
     rows, columns = (
         gradient_taps(input_size[a], w.shape[2 + a], stride[a], padding[a][0], dilation[a], size[a])

@@ -54,7 +54,12 @@ ALIGNMENT = 16
 
 
 def pixels(x: Array) -> Array:
-    """Images (N, C, H, W) as an aligned array (N, H, W, C), copied only if need be."""
+    """Images (N, C, H, W) as an aligned array (N, H, W, C), copied only if need be.
+
+    Raises:
+        ValueError: for more pixels than kernels count.
+    """
+    _check_count(len(x), x.shape[2:])
     last = channels_last(x)
     if contiguous(last) is last:
         return last if address(last) % ALIGNMENT == 0 else array_module(x).array(last, copy=True)
@@ -66,6 +71,21 @@ def pixels(x: Array) -> Array:
         run = layout_kernel(x, "channels_to_last")
         run(min(tiles, MOST_BLOCKS), (32, 8), x, y, x.shape[1], count, tiles)
     return y
+
+
+def new_images(like: Array, count: int, size: Pair, channels: int) -> Array:
+    """A new array (N, H, W, C) for results, not filled. Raises as `pixels`."""
+    _check_count(count, size)
+    return empty(like, (count, *size, channels))
+
+
+def _check_count(count: int, size: Pair) -> None:
+    """Padding makes any number of pixels of few: predicates look at the images only."""
+    if count * math.prod(size) > MOST_PIXELS:
+        raise ValueError(
+            f"conv2d: {count} images of {size[0]} x {size[1]} pixels; at most {MOST_PIXELS} pixels "
+            "can be counted"
+        )
 
 
 def layout_kernel(x: Array, name: str) -> KernelFunction:

@@ -11,7 +11,7 @@ from ..conv import check_forward, check_input_gradient, check_weight_gradient
 from ..windows import Padding, Pair, channels_first
 from .arrays import ceil_divide, contiguous, empty
 from .c_types import c_name
-from .conv_layout import MULTIPROCESSORS, forward_taps, loop, pixels, total_name, totals
+from .conv_layout import MULTIPROCESSORS, forward_taps, loop, new_images, pixels, total_name, totals
 from .launch import KernelFunction
 from .source import kernel
 
@@ -82,7 +82,7 @@ def conv2d(
     """Correlate each channel with its filter; channels lie last in the result."""
     size = check_forward(x, w, bias, stride, padding, dilation, groups)
     check_out(out, (len(x), len(w), *size))
-    y = empty(x, (len(x), *size, len(w)))
+    y = new_images(x, len(x), size, len(w))
     bias = None if bias is None else contiguous(bias)
     axes = forward_taps(x.shape[2:], size, w.shape[2:], stride, padding, dilation)
     _convolve(pixels(x), w, bias, y, (a.axis[:6] for a in axes))
@@ -103,7 +103,7 @@ def conv2d_input_gradient(
     """The gradient of the images; channels lie last in the result."""
     size = check_input_gradient(g, w, input_size, stride, padding, dilation, groups)
     check_out(out, (*g.shape[:2], *input_size))
-    gx = empty(g, (len(g), *input_size, g.shape[1]))
+    gx = new_images(g, len(g), input_size, g.shape[1])
     axes = (
         (size[a], input_size[a], 1, padding[a][0], -dilation[a], w.shape[2 + a]) for a in range(2)
     )

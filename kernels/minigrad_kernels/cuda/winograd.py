@@ -15,7 +15,7 @@ from .arrays import ceil_divide, contiguous, empty
 from .c_types import c_name
 from .conv import IN_REGISTERS
 from .conv_launch import convolve, correlate, grid, padded_columns
-from .conv_layout import Axis, loop, pixels, totals
+from .conv_layout import Axis, loop, new_images, pixels, totals
 from .launch import KernelFunction
 from .source import kernel
 
@@ -113,7 +113,7 @@ def conv2d(
     """Correlate images with 3×3 filters; channels lie last in the result."""
     size = check_forward(x, w, bias, stride, padding, dilation, groups)
     check_out(out, (len(x), len(w), *size))
-    y = empty(x, (len(x), *size, len(w)))
+    y = new_images(x, len(x), size, len(w))
     bias = None if bias is None else contiguous(bias)
     above, beside = padding[0][0], padding[1][0]
     _convolution(pixels(x), contiguous(w), bias, y, above, beside, transposed=False)
@@ -138,7 +138,7 @@ def conv2d_input_gradient(
     """
     check_input_gradient(g, w, input_size, stride, padding, dilation, groups)
     check_out(out, (len(g), w.shape[1], *input_size))
-    gx = empty(g, (len(g), *input_size, w.shape[1]))
+    gx = new_images(g, len(g), input_size, w.shape[1])
     above, beside = 2 - padding[0][0], 2 - padding[1][0]
     _convolution(pixels(g), contiguous(w), None, gx, above, beside, transposed=True)
     return deliver(channels_first(gx), out)
