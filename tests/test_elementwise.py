@@ -199,6 +199,13 @@ def test_powers_of_zero_with_a_tensor_as_exponent():
     assert gradients(lambda b: 0**b, [0.5, 2.0]) == [[0.0, 0.0]]
 
 
+def test_a_pole_of_zero_to_a_negative_power_stays_with_its_own_entry():
+    with np.errstate(all="ignore"):
+        by_exponent = gradients(mg.pow, [0.0, 0.0], [-1.0, 2.0])[1]
+    assert not np.isfinite(by_exponent[0])
+    assert by_exponent[1] == 0.0
+
+
 def test_the_exponent_zero_has_a_mixed_derivative():
     a, b = leaf(2.0), leaf(0.0)
     (g,) = mg.grad(a**b, a, create_graph=True)  # b * a**(b-1)

@@ -201,7 +201,7 @@ def silu_gradient(g: TensorLike, x: TensorLike) -> Tensor:
 
 
 @differentiable(
-    [*SMOOTH, sample(separated(6), beta=2.5, threshold=1.0)],
+    [*SMOOTH, sample(separated(6), beta=2.5, threshold=2.0)],
     kind="piecewise",
     errors=[
         fails(ValueError, "softplus: beta is 0, wants another number", real(3), beta=0),
@@ -232,7 +232,7 @@ def softplus(input: TensorLike, beta: float = 1.0, threshold: float = 20.0) -> T
 
 
 @differentiable(
-    [*SMOOTH_PAIRS, sample(real(6), separated(6), beta=2.5, threshold=1.0)], "piecewise", [MISFIT]
+    [*SMOOTH_PAIRS, sample(real(6), separated(6), beta=2.5, threshold=2.0)], "piecewise", [MISFIT]
 )
 def softplus_gradient(
     g: TensorLike, x: TensorLike, beta: float = 1.0, threshold: float = 20.0

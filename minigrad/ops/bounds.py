@@ -18,6 +18,7 @@ from .registry import differentiable, fails, integers, real, sample, separated
         sample(separated(3, 4), min=0.55),
         sample(separated(2, 3), max=-0.2),
         sample(separated(2, 3), real(3, low=-0.9, high=-0.8), real(2, 1, low=0.4, high=0.5)),
+        sample(separated(3, 4), separated(4, low=-1.9, high=-0.1), separated(4, low=0.1, high=1.9)),
         sample(separated(3), 1, -1),
         sample(integers(4, high=9), 2, 5),
     ],

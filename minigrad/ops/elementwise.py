@@ -194,7 +194,11 @@ def floor_divide(a: TensorLike, b: TensorLike) -> Tensor:
     return record(floor_divide, combine(lambda a, b: a // b, "floor_divide", a, b))
 
 
-@differentiable(WHOLE, kind="piecewise", errors=[MISFIT, BY_ZERO])
+@differentiable(
+    [*WHOLE, sample(real(3, low=2.45, high=2.55), separated(2, 1, low=0.5, high=1.5))],
+    kind="piecewise",
+    errors=[MISFIT, BY_ZERO],
+)
 def remainder(a: TensorLike, b: TensorLike) -> Tensor:
     """a - b * floor(a / b), elementwise, with broadcasting: it has the sign of b.
 
@@ -311,6 +315,8 @@ APART = [
     sample(separated(3, 4), separated(3, 1, low=-0.9, high=0.7)),
     sample(separated(2, 3), 0.05),
     sample(real(), separated(4, low=3, high=5)),
+    sample(separated(), separated(3, 4)),
+    sample(separated(3, 1, low=-0.8, high=0.9), separated(4)),
 ]
 
 

@@ -143,6 +143,7 @@ def argmin(x: TensorLike, dim: int | None = None, keepdim: bool = False) -> Tens
 
 BOTH = [
     sample(separated(2, 3, 4)),
+    sample(separated(5, 2)),
     sample(separated(2, 3, 4), 1),
     sample(separated(2, 3), -1, keepdim=True),
     sample(separated(), 0),

@@ -209,7 +209,11 @@ UNIT = real(3, 2, low=0.35, high=0.65)
 
 
 @differentiable(
-    [*_samples(UNIT, UNIT), sample(UNIT, UNIT, real(2))],
+    [
+        *_samples(UNIT, UNIT),
+        sample(UNIT, UNIT, real(2)),
+        sample([0.0, 0.5, 1.0], real(3, low=0.3, high=0.7)),
+    ],
     kind="smooth",
     errors=[
         *_refused("binary_cross_entropy"),
