@@ -18,6 +18,7 @@ PATHS := $(BIN)/python -c "import site, pathlib, os; \
 help:
 	@echo "make demo    train a convolutional network, check its gradients, write build/demo/report.html"
 	@echo "make test    run the whole test suite"
+	@echo "make mutate  break every gradient rule on purpose: does a test notice? (some minutes)"
 	@echo "make lint    style and types"
 	@echo "make lint-cuda   the machine code of the CUDA kernels; needs no GPU"
 	@echo "make bench   measure against PyTorch, JAX, HIPS autograd and MyGrad, write benchmarks/results/"
@@ -56,6 +57,11 @@ demo: $(VENV)/demo-installed
 .PHONY: test
 test: $(VENV)/all-installed
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -q
+
+# Every mutant must be killed, or proven to change nothing.
+.PHONY: mutate
+mutate: $(VENV)/all-installed
+	OPENBLAS_NUM_THREADS=1 $(BIN)/minigrad mutate --json build/mutation.json
 
 .PHONY: lint
 lint: $(VENV)/all-installed

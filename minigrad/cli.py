@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Sequence
 
 from . import __version__
-from .commands import cuda_check, demo, info
+from .commands import cuda_check, demo, info, mutate
 
-COMMANDS = (info, demo, cuda_check)
+COMMANDS = (info, demo, cuda_check, mutate)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,0 +1,99 @@
+"""`minigrad mutate`: break gradient rules on purpose, and see whether a test notices."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from .arguments import Subparsers, positive
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Describe the command's arguments."""
+    p = subparsers.add_parser(
+        "mutate",
+        help="break gradient rules on purpose, and see whether a test notices",
+        description="Breaks every rule of the operations in known ways: a sign, a factor, a sum "
+        "over broadcast axes that is missing, another operand's rule, a value that is out of date, "
+        "and so on; and the engine itself. gradcheck on the operation's samples must notice, or "
+        "else a test that names the operation. The status is 0 if every mutant that changes "
+        "something was noticed, 1 if one was not, 2 if there is nothing to break.",
+    )
+    p.add_argument(
+        "what",
+        nargs="*",
+        metavar="OP",
+        help="operations; or a function of yours, as package.module:function, with --shapes; all "
+        "operations and the engine by default",
+    )
+    p.add_argument(
+        "--module",
+        action="append",
+        default=[],
+        metavar="PACKAGE.MODULE",
+        help="import this module, and break the operations that it registers with "
+        "minigrad.ops.registry.differentiable",
+    )
+    p.add_argument("--shapes", help="of the function's inputs: 3x4,4x5, or scalar")
+    p.add_argument(
+        "--tests",
+        type=Path,
+        help="a folder of tests for what gradcheck lets pass (those beside the library's sources)",
+    )
+    p.add_argument("--no-tests", action="store_true", help="gradcheck only, and not the engine")
+    p.add_argument("--processes", type=positive, default=_cores(), help="(one for each core)")
+    p.add_argument("--limit", type=float, default=120.0, help="seconds for one mutant (120)")
+    p.add_argument("--json", type=Path, metavar="FILE", help="write all results there")
+    p.set_defaults(run=run)
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def run(options: argparse.Namespace) -> int:
+    """Break, judge and report.
+
+    Returns:
+        0 for a score of 100 %; 1 for less; 2 if it could not be done, and why is said on the error
+        stream.
+    """
+    from minigrad.testing.mutation import make_importable, mutate, own_tests
+
+    make_importable(os.getcwd())
+    own = None if options.module or any(":" in w for w in options.what) else own_tests()
+    tests = None if options.no_tests else options.tests or own
+    done = 0
+
+    def progress(task: str) -> None:
+        nonlocal done
+        done += 1
+        if sys.stderr.isatty():
+            print(f"\r{done} done, the last {task}\033[K", end="", file=sys.stderr, flush=True)
+
+    try:
+        report = mutate(
+            options.what,
+            modules=options.module,
+            shapes=options.shapes,
+            tests=tests,
+            limit=options.limit,
+            processes=options.processes,
+            progress=progress,
+        )
+        if options.json is not None:
+            text = json.dumps(report.as_dict(), indent=1, ensure_ascii=False)
+            options.json.write_text(text + "\n", encoding="utf-8")
+    except (ValueError, RuntimeError, OSError) as error:
+        print(f"minigrad mutate: {error}", file=sys.stderr)
+        return 2
+    finally:
+        if sys.stderr.isatty():
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+    print(report, flush=True)
+    return 0 if report.ok else 1

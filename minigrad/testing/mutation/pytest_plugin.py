@@ -1,0 +1,61 @@
+"""A pytest plugin that breaks one rule, or the engine, for the whole run: `-p` of a child process.
+
+The environment variable MINIGRAD_MUTANT says which: a JSON list, [rule, mutation, variant] or
+[name of an engine mutant]. MINIGRAD_MUTANT_TESTS, if set, is a word that a test must have in its
+name, parameters or code to be run.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+
+import pytest
+
+from .engine import damaged
+from .judge import mutated
+
+MUTANT, WORD = "MINIGRAD_MUTANT", "MINIGRAD_MUTANT_TESTS"
+
+
+def fault() -> AbstractContextManager[None] | None:
+    """What the environment asks for; None if it asks for nothing."""
+    given = json.loads(os.environ.get(MUTANT, "[]"))
+    if not given:
+        return None
+    return damaged(*given) if len(given) == 1 else mutated(*given)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Iterator[None]:
+    """Each test runs with the fault, and only the test: what is imported later is found, too."""
+    broken = fault()
+    if broken is None:
+        return (yield)
+    with broken:
+        return (yield)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the tests that mention the operation."""
+    word = os.environ.get(WORD)
+    if word:
+        dropped = [item for item in items if not _names(item, word)]
+        config.hook.pytest_deselected(items=dropped)
+        items[:] = [item for item in items if item not in set(dropped)]
+
+
+def _names(item: pytest.Item, word: str) -> bool:
+    """Whether a test has the word in its name or parameters, or in its code."""
+    pattern = rf"(?<![a-z0-9]){re.escape(word)}(?![a-z0-9])"
+    if re.search(pattern, item.nodeid.partition("::")[2]):
+        return True
+    function = getattr(item, "function", None)
+    try:
+        return function is not None and bool(re.search(pattern, inspect.getsource(function)))
+    except (OSError, TypeError):  # made without a file
+        return False

@@ -1,0 +1,106 @@
+"""The second judge: the project's own tests, run by pytest in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import minigrad
+
+from .engine import TESTS
+from .judge import Mutant
+from .pytest_plugin import MUTANT, WORD
+
+MACHINES = re.compile("cuda|cupy|emulator|benchmark|gpu|kernel|mutation|docs|examples|wheel")
+"""Files of tests that ask for no gradients: of kernels, of machines, of documents."""
+
+NOTHING_COLLECTED = 5
+
+
+class TooSlow(Exception):
+    """Tests did not end within their time."""
+
+
+class Suite:
+    """Tests in a folder.
+
+    Args:
+        folder: where the test files are.
+        limit: seconds that one run may take.
+
+    Raises:
+        ValueError: if there are none.
+    """
+
+    def __init__(self, folder: Path, limit: float) -> None:
+        self.folder, self.limit = folder.resolve(), limit
+        self.files = sorted(self.folder.glob("test_*.py"))
+        if not self.files:
+            raise ValueError(f"mutate: there are no files test_*.py in {folder}")
+
+    def on_rule(self, mutant: Mutant) -> str:
+        """The first test that fails, of those that name the operation; "" if none does."""
+        name = mutant.rule.partition("[")[0]
+        word = re.compile(rf"\b{re.escape(name)}\b")
+        files = [
+            f
+            for f in self.files
+            if f.name == "test_every_operation.py"
+            or (not MACHINES.search(f.stem) and word.search(f.read_text(encoding="utf-8")))
+        ]
+        files.sort(key=lambda f: f.name != "test_every_operation.py")
+        if not files:
+            return ""
+        return self._failing(files, [mutant.rule, mutant.mutation, mutant.variant], name)
+
+    def on_engine(self, name: str | None) -> str:
+        """The first of the engine's tests that fails with this fault (None: with none).
+
+        Raises:
+            ValueError: if the folder has none of these tests.
+        """
+        files = [self.folder / test for test in TESTS if (self.folder / test).is_file()]
+        if not files:
+            raise ValueError(f"mutate: {self.folder} holds no tests of the engine: {TESTS}")
+        return self._failing(files, [] if name is None else [name], "")
+
+    def _failing(self, files: Sequence[Path], mutant: Sequence[str], word: str) -> str:
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+            "OPENBLAS_NUM_THREADS": "1",
+            MUTANT: json.dumps(list(mutant)),
+            WORD: word,
+        }
+        plugin = f"{__package__}.pytest_plugin"
+        options = ["-x", "-q", "--tb=no", "-rfE", "-p", "no:cacheprovider", "-p", plugin]
+        command = [sys.executable, "-m", "pytest", *options, *map(str, files)]
+        try:
+            done = subprocess.run(
+                command,
+                cwd=self.folder.parent,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=self.limit,
+            )
+        except subprocess.TimeoutExpired:
+            raise TooSlow(f"the tests took more than {self.limit:g} s") from None
+        if done.returncode in (0, NOTHING_COLLECTED):
+            return ""
+        failed = re.findall(r"^(?:FAILED|ERROR) (\S+?::\S+)", done.stdout, re.MULTILINE)
+        if done.returncode != 1 or not failed:
+            last = (done.stdout + done.stderr).strip().splitlines()[-5:]
+            raise RuntimeError("mutate: pytest could not run the tests: " + " / ".join(last))
+        return f"pytest {failed[0]}"
+
+
+def own_tests() -> Path | None:
+    """The tests beside the library's sources, where there are any."""
+    folder = Path(minigrad.__file__).resolve().parents[1] / "tests"
+    return folder if (folder / TESTS[0]).is_file() else None

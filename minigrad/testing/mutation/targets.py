@@ -1,0 +1,118 @@
+"""What is to be broken: operations that are registered, by name or by module, or one function."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ... import ops as _registered_by_import  # noqa: F401
+from ...ops.registry import OPERATIONS, Operation, real, sample
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Which operations, in words that another process can be told.
+
+    Attributes:
+        names: of registered operations; none for all of them.
+        modules: to be imported, for the operations that they register: then only those count.
+        function: `package.module:function`, not registered, tried on inputs of the `shapes`.
+        shapes: one for each of its inputs.
+    """
+
+    names: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    function: str = ""
+    shapes: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def engine(self) -> bool:
+        """Whether the engine's own mutants belong to it: where everything is asked for."""
+        return not (self.names or self.modules or self.function)
+
+    def operations(self) -> dict[str, Operation]:
+        """The operations, by name.
+
+        Raises:
+            ValueError: for names, modules or functions that there are not, or without operations.
+        """
+        if self.function:
+            operation = _unregistered(self.function, self.shapes)
+            return {operation.name: operation}
+        for module in self.modules:
+            _module(module)
+        pool = {
+            name: op
+            for name, op in OPERATIONS.items()
+            if not self.modules or _belongs(op.function, self.modules)
+        }
+        if not pool:
+            raise ValueError(
+                f"mutate: {', '.join(self.modules)} registers no operations (with "
+                "minigrad.ops.registry.differentiable); name a function as package.module:function "
+                "instead, with the shapes of its inputs"
+            )
+        for name in self.names:
+            if name not in pool:
+                near = difflib.get_close_matches(name, pool, 3)
+                hint = f"; did you mean {', '.join(near)}?" if near else ""
+                raise ValueError(f"mutate: no operation {name!r} is registered{hint}")
+        return {name: pool[name] for name in self.names or pool}
+
+
+def targets(
+    what: Sequence[str] = (), modules: Sequence[str] = (), shapes: str | None = None
+) -> Targets:
+    """From the words of a command: names of operations, or one function with its shapes.
+
+    Raises:
+        ValueError: if they do not fit together.
+
+    >>> targets(["mypackage.layers:swish"], shapes="3x4,scalar").shapes
+    ((3, 4), ())
+    """
+    functions = [w for w in what if ":" in w]
+    if not functions:
+        if shapes is not None:
+            raise ValueError("mutate: shapes are for a function, named as package.module:function")
+        return Targets(tuple(dict.fromkeys(what)), tuple(modules))
+    if len(what) > 1 or modules:
+        raise ValueError("mutate: a function given as package.module:function stands alone")
+    if shapes is None:
+        raise ValueError(f"mutate: {functions[0]} wants the shapes of its inputs, such as 3x4,4x5")
+    return Targets(function=functions[0], shapes=tuple(map(_shape, shapes.split(","))))
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    if text == "scalar":
+        return ()
+    if not re.fullmatch(r"\d+(x\d+)*", text):
+        raise ValueError(f"mutate: a shape is written 3x4, 5 or scalar, got {text!r}")
+    return tuple(map(int, text.split("x")))
+
+
+def _module(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ValueError(f"mutate: cannot import {name}: {error}") from error
+
+
+def _belongs(function: Callable[..., Any], modules: Sequence[str]) -> bool:
+    home = function.__module__
+    return any(home == m or home.startswith(m + ".") for m in modules)
+
+
+def _unregistered(name: str, shapes: Sequence[tuple[int, ...]]) -> Operation:
+    module, _, path = name.partition(":")
+    found = _module(module)
+    for part in path.split("."):
+        found = getattr(found, part, None)
+    if not callable(found) or not hasattr(found, "__name__"):
+        raise ValueError(f"mutate: {module} has no function {path!r}")
+    # What kind of function it is nobody has said; central differences do for all of them.
+    return Operation(found, (sample(*[real(*shape) for shape in shapes]),), (), "smooth")
