@@ -243,6 +243,8 @@ def test_numbers_that_are_refused(source: Source) -> None:
         call(seed=-1)
     with pytest.raises(ValueError, match=r"`float scale`: 1e\+300 does not fit"):
         call(scale=1e300)
+    with pytest.raises(ValueError, match=r"`float scale`: it does not fit: at most 3\.4"):
+        call(scale=10**400)
     with pytest.raises(TypeError, match="wants a number, not str"):
         call(scale="2")
     with pytest.raises(TypeError, match="`bool flag` wants True or False, not int"):

@@ -115,13 +115,24 @@ def test_arrays_of_two_devices_are_not_mixed(source: Source, launches: list[Any]
             add(1, 32, host, a, host, 5)
 
 
+def test_arrays_must_be_aligned(source: Source, launches: list[Any]) -> None:
+    """On a GPU the first access to another address would be the last of the process."""
+    add = Source(source.path, T="float").kernel("add")
+    a, odd = ndarray(floats()), ndarray(np.zeros(33, "u1")[1:].view("f4"))
+    assert odd.data.ptr % 4
+    with pytest.raises(ValueError, match=r"`const float\* b` wants an array aligned to 4 bytes"):
+        add(1, 32, a, odd, a, 5)
+    add(1, 32, a, a, a, 5)
+    assert len(launches) == 2
+
+
 def test_arrays_must_be_on_the_current_device(source: Source, launches: list[Any]) -> None:
     sys.modules["cupy"].cuda.runtime.getDeviceCount = lambda: 2
     add = Source(source.path, T="float").kernel("add")
     first, second = ndarray(floats()), ndarray(floats())
     first.device, second.device = SimpleNamespace(id=0), SimpleNamespace(id=1)  # type: ignore[attr-defined]
     add(1, 32, first, None, first, 5)
-    with pytest.raises(ValueError, match=r"`float\* sum` is on device 1, the current one is 0"):
+    with pytest.raises(ValueError, match=r"`float\* sum` is on device 1, .* is 0: .*Device\(1\)"):
         add(1, 32, first, first, second, 5)
     assert len(launches) == 2
 

@@ -146,7 +146,10 @@ def test_order_dependence_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINIGRAD_CUDA_ON_CPU_ORDER", "reverse")
     assert last() == 0
     monkeypatch.setenv("MINIGRAD_CUDA_ON_CPU_ORDER", "upwards")
-    with pytest.raises(ValueError, match="order must be one of forward, reverse, random"):
+    with pytest.raises(ValueError, match="the variable MINI.*_ORDER: order must be one of"):
+        last()
+    monkeypatch.setenv("MINIGRAD_CUDA_ON_CPU_ORDER", "random:\u00b2")
+    with pytest.raises(ValueError, match="order must be one of forward, reverse, random, not"):
         last()
 
 

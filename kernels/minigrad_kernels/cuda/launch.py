@@ -188,7 +188,6 @@ def _array(kernel: str, parameter: Parameter, kind: type) -> Convert:
     own = issubclass(kind, np.ndarray)
     constant = parameter.constant
     usual = right[0] if right else None
-    wide = count > 1
 
     def check(x: Any) -> Any:
         fits = x.__class__ is kind or isinstance(x, kind)
@@ -206,7 +205,7 @@ def _array(kernel: str, parameter: Parameter, kind: type) -> Convert:
             raise ValueError(f"{where} wants a C-contiguous array; strides are {x.strides}")
         if own and not constant and not flags.writeable:
             raise ValueError(f"{where} is written to; the array is read-only")
-        if (own or wide) and address(x) % alignment:
+        if alignment > 1 and address(x) % alignment:  # a GPU would work no more after that
             raise ValueError(f"{where} wants an array aligned to {alignment} bytes")
         return x
 
@@ -277,7 +276,10 @@ def _real(where: str, dtype: np.dtype[Any]) -> Convert:
         if x.__class__ is not float:
             if not isinstance(x, (int, float, np.integer, np.floating)):
                 raise TypeError(f"{where} wants a number, not {type(x).__name__}")
-            x = float(x)
+            try:
+                x = float(x)
+            except OverflowError:  # an int of hundreds of digits
+                raise ValueError(f"{where}: it does not fit: at most {most}") from None
         if not -most <= x <= most and abs(x) != np.inf and x == x:
             raise ValueError(f"{where}: {x} does not fit: at most {most}")
         return make(x)

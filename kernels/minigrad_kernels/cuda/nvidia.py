@@ -102,7 +102,8 @@ def _check_devices(signature: Signature, values: list[Any]) -> None:
         if array and value.device.id != current:
             raise ValueError(
                 f"{signature.name}: parameter `{parameter}` is on device {value.device.id}, "
-                f"the current one is {current}"
+                f"the current one is {current}: compute within `with cupy.cuda.Device"
+                f"({value.device.id}):` what lies there"
             )
 
 

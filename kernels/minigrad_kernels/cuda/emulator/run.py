@@ -74,9 +74,16 @@ if hasattr(os, "register_at_fork"):
 
 def _parsed(order: str, seed: int = 0) -> tuple[int, int]:
     name, _, number = order.partition(":")
-    if name not in ORDERS or (number and not number.isdigit()):
+    if name not in ORDERS or (number and not number.isdecimal()):
         raise ValueError(f"order must be one of {', '.join(ORDERS)}, not {order!r}")
     return ORDERS.index(name), int(number or seed) % 2**32
+
+
+def _from_environment() -> tuple[int, int]:
+    try:
+        return _parsed(os.environ.get(ORDER) or "forward")
+    except ValueError as error:
+        raise ValueError(f"the variable {ORDER}: {error}") from None
 
 
 @contextmanager
@@ -140,7 +147,7 @@ def launcher(source: Source, signature: Signature) -> Callable[..., None]:
     def run(
         grid: tuple[int, int, int], block: tuple[int, int, int], values: list[Any], shared: int
     ) -> None:
-        order, seed = _order.chosen or _parsed(os.environ.get(ORDER) or "forward")
+        order, seed = _order.chosen or _from_environment()
         kept = [_argument(value) for value in values]
         pointers = (ctypes.c_void_p * len(kept))(*[ctypes.addressof(a) for a in kept])
         launch = _Launch(grid, block, shared, pointers, order, seed, ctypes.addressof(_watched))
