@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import re
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import finish, start
 
 from benchmarks.gradient_checkers import (
     FAULTS,
@@ -39,14 +44,23 @@ def test_there_are_twenty_of_known_families():
     assert [fault.name for fault in FAULTS if fault.order == 2] == ["second order"]
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f.name)
-def test_ours_finds_the_fault_and_nothing_else(fault):
+@functools.cache
+def ours(name, seed):
+    """What ours says of the wrong rule."""
+    return checkers.minigrad(drawn(name, seed), True, seed)
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_ours_finds_the_fault_and_nothing_else(name):
     for seed in range(2):
-        problem = fault.draw(np.random.default_rng(seed))
-        wrong = checkers.minigrad(problem, True, seed)
-        right = checkers.minigrad(problem, False, seed)
+        wrong, right = ours(name, seed), checkers.minigrad(drawn(name, seed), False, seed)
         assert wrong.complains, wrong.says
         assert not right.complains, right.says
+
+
+def test_the_autopsy_names_the_family_of_most():
+    named = [f.name for f in FAULTS if all(f.family in ours(f.name, s).families for s in range(2))]
+    assert len(named) >= 15, sorted(set(BY_NAME) - set(named))
 
 
 def test_one_entry_in_10_000_is_wrong():
@@ -123,6 +137,24 @@ def test_an_error_of_a_rule_is_not_taken_for_a_verdict():
     for check in installed().values():
         with pytest.raises(RuntimeError, match="the disk is full"):
             check(problem, True, 0)
+
+
+# The documentation shows how to check functions of other frameworks
+
+FRAMEWORKS = [name for name in ("torch", "jax") if find_spec(name)]
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "gradient-testing.md"
+
+
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_the_page_checks_functions_of_other_frameworks(name):
+    blocks = re.findall(r"^```py\n(.*?)^```", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    (block,) = [block for block in blocks if block.startswith(f"import {name}\n")]
+    begin = "import numpy as np\nfrom minigrad.testing import assert_gradients, gradcheck\n"
+    end = """
+doubled = (forward, lambda g, *arrays: tuple(2 * d for d in vjp(g, *arrays)))
+print(gradcheck(doubled, [np.array([0.5, -1.0]), np.array([2.0, 1.5])]).findings[0].fault)
+"""
+    assert finish(start(begin + block + end))[0] == "factor\n"
 
 
 # The table
