@@ -320,9 +320,17 @@ class OwnAdam(optim.Adam):
         super().update(p, state, options)
 
 
+class OwnFormula(optim.SGD):
+    """One that computes something else for all of them."""
+
+    def compute(self, arrays: tuple[Any, ...], phase: bool, settings: dict[str, Any]) -> None:
+        super().compute(arrays, phase, {**settings, "lr": settings["lr"] / 2})
+
+
 UNCAPTURABLE: dict[str, tuple[str, Make, int]] = {
     "a user's": (r"Own\.step: cannot be captured", lambda ps: Own(ps, {"lr": 0.1}), 1),
     "a user's Adam": (r"OwnAdam\.step: cannot be captured", OwnAdam, 1),
+    "a user's SGD": (r"OwnFormula\.step: cannot be captured", OwnFormula, 1),
     "no state yet": (r"Adam\.step: .* no state yet; a step must be done", optim.Adam, 0),
 }
 

@@ -177,9 +177,14 @@ class Elementwise(Optimizer):
     # In a CUDA graph
 
     def _recording(self) -> Callable[[dict[str, Any], Any], None]:
-        if type(self).update is not Elementwise.update:  # it may do anything
-            return super()._recording()
+        own_update = type(self).update is not Elementwise.update
+        if own_update or self._defining("compute") is not self._defining("replayable"):
+            return super()._recording()  # a subclass's: it may compute anything
         return self._record
+
+    def _defining(self, method: str) -> type:
+        """The class whose method of that name this optimizer has."""
+        return next(cls for cls in type(self).__mro__ if method in vars(cls))
 
     def _record(self, group: dict[str, Any], prepared: Any) -> None:
         """Capture the step of a group."""
