@@ -97,9 +97,8 @@ def kept(
             yield said + f"a zero cotangent gives a gradient of {label} that is not zero"
     yield from (said + p for p in sorted(here.misplaced))
     if not isinstance(function, Pair):
-        eps = max(np.finfo(a.dtype).eps for a in (*point, *here.outputs))
         yield from (
-            said + p for p in _recorded(function, point, seeds, cotangents, first, float(eps), rng)
+            said + p for p in _recorded(function, point, seeds, cotangents, first, here, rng)
         )
 
 
@@ -167,7 +166,7 @@ def _recorded(
     seeds: Arrays,
     cotangents: Arrays,
     plain: Arrays,
-    eps: float,
+    here: Recording,
     rng: np.random.Generator,
 ) -> Iterator[str]:
     """The pass where rules get tensors: the same numbers, and forward mode by its derivative."""
@@ -182,7 +181,7 @@ def _recorded(
     if not close(plain, [host(g) for g in recorded]):
         yield "the recorded pass (create_graph) gives other numbers than the ordinary one"
     elif isinstance(function, Primal):
-        yield from _forward_mode(function, leaves, recorded, cotangents, eps, rng)
+        yield from _forward_mode(function, leaves, recorded, cotangents, here.outputs, rng)
     if not same(seeds, cotangents) or not same(point, function.point):
         yield "the recorded pass changes inputs or cotangents"
 
@@ -192,7 +191,7 @@ def _forward_mode(
     leaves: Sequence[Any],
     gradients: Sequence[Any],
     cotangents: Arrays,
-    eps: float,
+    outputs: Arrays,
     rng: np.random.Generator,
 ) -> Iterator[str]:
     """<v, J u> = <J^T v, u>, with J u by the derivative of J^T v by v, as `minigrad.jvp` does.
@@ -215,6 +214,9 @@ def _forward_mode(
     forward = [float((v * p).sum()) for v, p in zip(cotangents, products, strict=True)]
     backward = [float((host(g) * u).sum()) for g, u in zip(gradients, tangents, strict=True)]
     sizes = [abs(host(g) * u).sum() for g, u in zip(gradients, tangents, strict=True)]
+    eps = max(np.finfo(y.dtype).eps for y in outputs)
+    # A gradient that cancels to zero is the rounding of what was cancelled.
+    sizes += [abs(v * y).sum() for v, y in zip(cotangents, outputs, strict=True)]
     if not abs(sum(forward) - sum(backward)) <= 1e4 * eps * sum(sizes) + 1e-300:
         yield (
             f"forward mode disagrees with backward: <v, J u> is {sum(forward):.9g}, <J^T v, u> is "
