@@ -7,6 +7,7 @@ setup(
         *find_packages(include=["minigrad", "minigrad.*"]),
         *find_packages("kernels", include=["minigrad_kernels", "minigrad_kernels.*"]),
     ],
+    py_modules=["pytest_minigrad"],
     package_dir={"minigrad_kernels": "kernels/minigrad_kernels"},
     package_data={
         "minigrad": ["py.typed", "**/*.html"],

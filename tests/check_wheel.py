@@ -35,6 +35,19 @@ assert loss.item() < 0.05, loss
 print("the wheel of minigrad", mg.__version__, "learned exclusive or")
 """
 
+TESTS = """
+import pytest
+from hypothesis import settings, strategies as st
+import minigrad as mg
+from minigrad.testing.strategies import arrays
+
+@pytest.mark.gradients(mg.softmax, st.tuples(arrays((2, 3)), st.just(1)), max_examples=5)
+def test_marker(): pass
+
+def test_fixture(gradcheck):
+    gradcheck(mg.tanh, [[0.5, -1.0]])
+"""
+
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
@@ -54,6 +67,24 @@ def main() -> None:
         info = [scripts / "minigrad", "info"]
         subprocess.run(info, **run, env=environment, stdout=subprocess.DEVNULL)
         subprocess.run([scripts / "python", "-c", PROGRAM], **run, env=environment)
+        check_plugin(folder, scripts, [*pip, "pytest>=8", "hypothesis>=6.100"], environment)
+
+
+def check_plugin(
+    folder: Path, scripts: Path, install: list[str | Path], environment: dict[str, str]
+) -> None:
+    """pytest finds the plugin by itself, and both ways to check work."""
+    subprocess.run(install, check=True, env=environment)
+    tests = folder / "tests" / "test_gradients.py"
+    tests.parent.mkdir()
+    tests.write_text(TESTS)
+    command = [scripts / "python", "-m", "pytest", "--minigrad-backends=reference", "-W", "error"]
+    done = subprocess.run(
+        command, cwd=tests.parent, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "reference  verified on NumPy" in done.stdout, done.stdout
+    print("its plugin for pytest:", done.stdout.splitlines()[-2])
 
 
 if __name__ == "__main__":

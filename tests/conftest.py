@@ -14,6 +14,8 @@ from minigrad import dtypes
 from minigrad.graph import mode
 from minigrad_kernels import BACKENDS, registry, threads
 
+pytest_plugins = ["pytest_minigrad"]
+
 # Two threads at least, also on one core: that their number changes no result is tested everywhere.
 # Numba reads this when it is first imported, which is later.
 _cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

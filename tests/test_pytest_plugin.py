@@ -1,0 +1,320 @@
+"""The pytest plugin, in projects of its own: what it checks, counts, skips and writes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import minigrad_kernels
+import pytest_minigrad
+from minigrad.testing.backends import place
+from pytest_minigrad import BACKENDS
+
+FUNCTIONS = """
+import numpy as np
+import minigrad as mg
+
+def half(x):
+    '''x^2 with half its derivative.'''
+    return mg.record(half, x.data * x.data, (x, lambda g, x: g * x, x))
+
+def backward(v, x):
+    return v * np.cos(x)
+"""
+HEAD = """
+import numpy as np, pytest
+from hypothesis import strategies as st
+import minigrad as mg
+from minigrad.testing.strategies import arrays, shapes
+from functions import backward, half
+some = arrays((2, 3))
+fixed = st.just(np.array([[0.5, -1.25]]))
+"""
+
+
+class Project:
+    """A folder with tests, and pytest run in it, in a process of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "functions.py").write_text(FUNCTIONS)
+        # As in this suite, Hypothesis is patient and draws the same every time.
+        (folder / "conftest.py").write_text(
+            "from hypothesis import settings\n"
+            "settings.register_profile('few', max_examples=4, derandomize=True, database=None)\n"
+            "settings.load_profile('few')\n"
+        )
+
+    def pytest(self, tests: str, *options: str, head: str = HEAD) -> tuple[int, str]:
+        """Write the tests and run them: the status, and everything that was printed."""
+        (self.folder / "test_p.py").write_text(head + tests)
+        plugins = ["-p", "no:cacheprovider", "-p", "pytest_minigrad", "-W", "error"]
+        return self.python("-m", "pytest", *plugins, *options)
+
+    def python(self, *command: str) -> tuple[int, str]:
+        paths = [str(self.folder), *(os.path.abspath(p) for p in sys.path if p)]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "COLUMNS": "200"}
+        done = subprocess.run(
+            [sys.executable, *command], cwd=self.folder, env=environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+        )  # fmt: skip
+        return done.returncode, done.stdout
+
+    def replays(self) -> list[str]:
+        return sorted(p.name for p in self.folder.glob(".minigrad/replay/*"))
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+def summary(output: str) -> dict[str, str]:
+    """The lines on gradients at the end, by backend."""
+    _, found, after = output.partition("- gradients -")
+    lines = after.splitlines()[1:] if found else []
+    end = next((i for i, line in enumerate(lines) if line.startswith("=")), len(lines))
+    return {line.split()[0]: line.split(maxsplit=1)[1] for line in lines[:end]}
+
+
+RIGHT = """
+@pytest.mark.gradients(mg.softmax, st.tuples(some, st.just(1)))
+def test_marker(): pass
+
+@pytest.mark.gradients((np.sin, backward), some, max_examples=3)
+def test_pair(): pass
+
+def test_fixture(gradcheck):
+    assert gradcheck(mg.tanh, np.ones(3)).ok
+    assert gradcheck(mg.tanh, some, max_examples=2) is None
+
+def test_nothing(): pass
+"""
+
+
+def test_right_gradients_are_counted(project: Project) -> None:
+    status, output = project.pytest(RIGHT)
+    assert status == 0, output
+    (line,) = summary(output).values()
+    assert line.startswith("verified on what each kernel chose: 3 tests, 10 cases; kernels that ")
+    assert "softmax (" in line and "tanh (" in line
+    assert not project.replays()
+
+
+def test_each_backend_that_is_here_and_why_others_are_not(project: Project) -> None:
+    status, output = project.pytest(RIGHT, f"--minigrad-backends={','.join(BACKENDS)}", "-rs")
+    assert status == 0, output
+    lines = summary(output)
+    assert list(lines) == list(BACKENDS)
+    for backend, line in lines.items():
+        reason = minigrad_kernels.BACKENDS[backend].reason
+        if reason is not None:
+            assert line == f"3 tests skipped: {reason}"
+            assert f"{backend}: {reason}" in output
+            continue
+        if backend == "cuda":
+            assert f"verified on {place(backend)}: 2 tests, 7 cases; " in line
+            assert line.endswith("1 test skipped: a pair of NumPy functions does not run on a GPU")
+        else:
+            assert line.startswith(f"verified on {place(backend)}: 3 tests, 10 cases; ")
+        assert "kernels that ran: softmax, softmax_gradient, " in line
+    assert "test_nothing[" not in output
+
+
+def test_counts_come_from_the_processes_of_xdist(project: Project) -> None:
+    status, output = project.pytest(RIGHT, "-n2", "--minigrad-backends=reference,cuda")
+    assert status == 0, output
+    lines = summary(output)
+    assert list(lines) == ["reference", "cuda"]
+    assert lines["reference"].startswith(f"verified on {place('reference')}: 3 tests, 10 cases; ")
+    if not minigrad_kernels.BACKENDS["cuda"].available:
+        assert lines["cuda"].startswith("3 tests skipped: ")
+
+
+WRONG = """
+@pytest.mark.gradients(half, shapes(min_dims=1, max_side=5).flatmap(arrays))
+def test_marker(): raise ZeroDivisionError("the body runs only after the check")
+
+def test_fixture(gradcheck):
+    gradcheck(half, [np.ones(3)], seed=5)
+"""
+
+
+def test_wrong_gradients_fail_and_leave_replays(project: Project) -> None:
+    status, output = project.pytest(WRONG)
+    assert status == 1
+    assert "gradcheck of half: WRONG" in output
+    assert "ZeroDivisionError" not in output and "another exception" not in output
+    assert "the smallest inputs found: array([0." in output or "array([-" in output, output
+    assert "2 tests WRONG" in summary(output)["automatic"]
+    assert project.replays() == ["test_p-test_fixture.py", "test_p-test_marker.py"]
+    for name in project.replays():
+        path = project.folder / ".minigrad" / "replay" / name
+        assert f"replay: {path}" in output
+        again, said = project.python(str(path))
+        assert again == 1 and said.startswith("gradcheck of half: WRONG"), said
+    assert "seed=5" in (path.parent / "test_p-test_fixture.py").read_text()
+    # Mended: the functions are imported, and found right.
+    mended = FUNCTIONS.replace("g * x, x))", "g * 2 * x, x))")
+    (project.folder / "functions.py").write_text(mended)
+    for name in project.replays():
+        again, said = project.python(str(path.parent / name))
+        assert again == 0 and said.startswith("gradcheck of half: right"), said
+
+
+def test_a_wrong_gradient_on_one_backend(project: Project) -> None:
+    tests = """
+import minigrad_kernels as kernels
+def only_numba(x):
+    factor = 2 if kernels.registry._selection.forced == ("numba",) else 1
+    return mg.record(only_numba, x.data, (x, lambda g: g * factor, None))
+def test_it(gradcheck, minigrad_backend):
+    assert minigrad_backend in ("reference", "numba")
+    gradcheck(only_numba, np.ones(3), kind="linear")
+"""
+    status, output = project.pytest(tests, "--minigrad-backends=reference,numba", head=HEAD)
+    assert status == 1
+    lines = summary(output)
+    assert "1 test, 1 case" in lines["reference"] and "none of its kernels ran" in lines["numba"]
+    assert lines["numba"].startswith("1 test WRONG")
+    assert project.replays() == ["test_p-test_it-numba.py"]
+    assert project.python(".minigrad/replay/test_p-test_it-numba.py")[0] == 1
+
+
+def test_the_order(project: Project) -> None:
+    tests = """
+def wrong_twice(x):
+    x2 = mg.tensor(x.data * 2)
+    return mg.record(wrong_twice, x.data * x.data, (x, lambda g, x: g * (x2 if mg.is_grad_enabled() and isinstance(g, mg.Tensor) else 2 * x), x))
+@pytest.mark.gradients(wrong_twice, fixed)
+def test_unsaid(): pass
+@pytest.mark.gradients(wrong_twice, fixed, order=1)
+def test_said(): pass
+@pytest.mark.gradients((np.sin, backward), fixed)
+def test_pair(): pass
+"""  # noqa: E501
+    assert project.pytest(tests)[0] == 0
+    status, output = project.pytest(tests, "--minigrad-order=2")
+    assert status == 1
+    assert "1 failed, 2 passed" in output and "order 2, input 0" in output
+
+
+@pytest.mark.parametrize(
+    ("marker", "words"),
+    [
+        ("fn=mg.tanh", "missing a required argument: 'strategy'"),
+        ("mg.tanh, some, orders=2", "got an unexpected keyword argument 'orders'"),
+        ("3, some", "wants a function or a pair of functions, got int"),
+        ("mg.tanh, np.ones(3)", "wants a Hypothesis strategy of inputs, got ndarray"),
+        ("mg.tanh, some, kind='round'", "kind 'round' is none of"),
+        ("mg.tanh, some, order=0", "order must be 1 or more"),
+        ("mg.tanh, st.just('a')", "none of the inputs is of floating-point type"),
+    ],
+)
+def test_markers_that_make_no_sense(marker: str, words: str, project: Project) -> None:
+    status, output = project.pytest(f"@pytest.mark.gradients({marker})\ndef test_it(): pass\n")
+    assert status == 1
+    assert words in output
+
+
+def test_the_fixture_takes_no_max_examples_for_inputs(project: Project) -> None:
+    status, output = project.pytest(
+        "def test_it(gradcheck): gradcheck(mg.tanh, np.ones(2), max_examples=3)"
+    )
+    assert status == 1 and "max_examples is for a strategy, these are inputs" in output
+
+
+def test_methods_of_unittest(project: Project) -> None:
+    tests = """
+import unittest
+class TestIt(unittest.TestCase):
+    @pytest.mark.gradients(half, fixed)
+    def test_it(self): pass
+"""
+    status, output = project.pytest(tests)
+    assert status == 1 and "gradcheck of half: WRONG" in output
+    status, output = project.pytest(tests, "--minigrad-backends=reference")
+    assert status == 1 and "cannot be run once for each backend" in output
+
+
+def test_inside_a_test_of_hypothesis(project: Project) -> None:
+    tests = """
+from hypothesis import given
+@given(fixed)
+def test_it(gradcheck, x): gradcheck(half, x)
+"""
+    status, output = project.pytest(tests, "--minigrad-backends=numba")
+    assert status == 1 and "gradcheck of half: WRONG" in output
+    assert "function_scoped_fixture" not in output
+    assert project.replays() == ["test_p-test_it-numba.py"]
+
+
+def test_what_the_function_raises_is_shown_as_it_is(project: Project) -> None:
+    tests = """
+def fails(x): raise KeyError("planted")
+@pytest.mark.gradients(fails, fixed)
+def test_it(): pass
+"""
+    status, output = project.pytest(tests)
+    assert status == 1 and "KeyError: 'planted'" in output
+
+
+def test_a_failure_without_a_replay_says_why(project: Project) -> None:
+    tests = """
+class Model:
+    def __call__(self, x): return half(x)
+def test_it(gradcheck): gradcheck(Model(), np.ones(3))
+"""
+    status, output = project.pytest(tests)
+    assert status == 1
+    assert "replay: cannot be written: Model is an object of type Model" in output
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--minigrad-backends=fast", "no backend 'fast'; there are reference, numba"),
+        ("--minigrad-backends=", "no backend ''"),
+        ("--minigrad-order=0", "wants a whole number of at least 1, got '0'"),
+        ("--minigrad-order=two", "got 'two'"),
+    ],
+)
+def test_options_that_make_no_sense(option: str, words: str, project: Project) -> None:
+    status, output = project.pytest(RIGHT, option)
+    assert status == 4
+    assert words in output
+
+
+def test_the_backends_are_those_of_the_kernels() -> None:
+    assert set(BACKENDS) == set(minigrad_kernels.BACKENDS)
+    read: Callable[[str], object] = pytest_minigrad._backends
+    assert read("numba, cuda,numba") == ("numba", "cuda")
+    with pytest.raises(argparse.ArgumentTypeError):
+        read("numba,,")
+
+
+def test_a_stranger_pays_nothing(project: Project) -> None:
+    """Neither minigrad nor NumPy is imported where no test asks for a check."""
+    tests = """
+def test_it():
+    import sys
+    loaded = {"minigrad", "minigrad_kernels", "minigrad.testing", "numba", "numpy", "scipy"}
+    assert not loaded & set(sys.modules)
+"""
+    (project.folder / "conftest.py").unlink()
+    status, output = project.pytest(tests, "-p", "no:hypothesispytest", head="")
+    assert status == 0, output
+    assert "gradients" not in output
+    status, output = project.pytest(tests, "--minigrad-backends=numba", head="")
+    assert status == 0 and summary(output) == {"numba": "no test has checked anything"}, output
+
+
+def test_help_and_markers(project: Project) -> None:
+    assert "--minigrad-backends=NAMES" in project.pytest("", "--help")[1]
+    assert "@pytest.mark.gradients(fn, strategy, *, order=1" in project.pytest("", "--markers")[1]
