@@ -1,7 +1,12 @@
 // What comes before and after the products of a convolution: images and filters in the order in
 // which products want them, and sums of the products' parts.
 //
+// Numbers are loaded one by one: what lies side by side in one order does not in the other. So that
+// their loads are waited for by many threads, these have few registers.
+//
 // Definitions: T, the type of the numbers; TOTAL, that of their sums.
+//
+// expect: registers <= 40
 #include "minigrad.cuh"
 #include "half.cuh"
 #include "mma.cuh"
@@ -12,6 +17,7 @@ constexpr int LINES = 8;  // rows of a tile that a block moves at once
 // y[image, pixel, channel] = x[image, channel, pixel]. A block of 32 by 8 threads moves tiles of 32
 // channels by 32 pixels through shared memory, so that it reads and writes whole lines; rows there
 // are one longer than the tile, for a column's numbers to lie in 32 banks.
+// expect: LDS STS
 extern "C" __global__ void __launch_bounds__(256)
     channels_to_last(const T* __restrict__ x, T* __restrict__ y, int channels, int pixels,
                      int64 tiles) {

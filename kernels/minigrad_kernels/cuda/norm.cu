@@ -12,6 +12,7 @@
 // expect: registers <= 80
 #include "channels.cuh"
 #include "moments.cuh"
+#include "store.cuh"
 #include "half.cuh"
 
 using Total = TOTAL;

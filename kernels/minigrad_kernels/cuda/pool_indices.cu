@@ -1,6 +1,8 @@
 // Elements of images that indices tell: taken, or added to. Indices count the pixels of a plane.
 //
 // Definitions: T, the type of the numbers; INDEX, see pool_images.cuh.
+//
+// expect: registers <= 40
 #define WIDTH 1
 #include "pool_images.cuh"
 
@@ -24,6 +26,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS)
 // that each sum has one writer and one order, with no atomic operation. The warps of a block have
 // neighbouring planes: where channels lie side by side, they read the same lines of memory. An
 // index that is none is passed over.
+// expect: MATCH.ANY
 extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS)
     scatter(const T* __restrict__ g, const int64* __restrict__ indices, T* gx, INDEX images,
             int channels, int pixels, int outputs) {

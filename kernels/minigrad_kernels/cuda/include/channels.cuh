@@ -19,7 +19,6 @@
 // An output may be cut in `parts`, each found by other blocks: as many outputs as a small network
 // has channels would leave most of a GPU idle.
 #pragma once
-#include "store.cuh"
 #include "team.cuh"
 
 // The way from `first` to `end` in steps; `next()` gives the offset of each stop.
