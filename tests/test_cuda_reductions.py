@@ -232,6 +232,22 @@ def test_sums_of_several_blocks(rung: str) -> None:
             close(got, [part.sum(dtype="f8")], 512, dtype)
 
 
+@pytest.mark.parametrize("length", [2**32 - 2**14, 2**32 - 1, 2**40])
+def test_rows_that_32_bits_do_not_count(length: int) -> None:
+    """A thread's last step would lead to the row's beginning again, for ever."""
+    long = np.broadcast_to(np.float16(0), (1, length))
+    fitting = long[:, : 2**32 - 2**14 - 1]
+    for name, args, options in (
+        ("softmax", (long,), {"axis": 1}),
+        ("log_softmax_gradient", (long, long), {"axis": -1}),
+        ("layer_norm", (long, None, None), {"eps": 1e-5}),
+        ("sums", (long,), {"axes": (1,), "keepdims": False}),
+    ):
+        takes = next(i for i in KERNELS[name].implementations if i.label == "cuda-on-cpu").accepts
+        assert not takes(*args, **options)
+        assert takes(*(fitting if a is long else a for a in args), **options)
+
+
 @pytest.mark.parametrize("keepdims", [False, True])
 def test_sums_of_nothing_that_lies_column_by_column(keepdims: bool) -> None:
     x = np.empty((3, 0), "f4").T

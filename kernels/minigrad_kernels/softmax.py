@@ -9,6 +9,7 @@ import numpy as np
 
 from .arrays import Array, array_module
 from .cuda.arrays import computable
+from .cuda.channels import MOST
 from .cuda.softmax_ladder import RUNGS, Rung
 from .layout import elementwise
 from .registry import (
@@ -112,7 +113,8 @@ def _has_axis(x: Array, *others: Array, axis: int, **_: object) -> bool:
 
 
 def _along_an_axis(x: Array, *others: Array, axis: int, **_: object) -> bool:
-    return -x.ndim <= axis < x.ndim and computable(x, *others)
+    fits = -x.ndim <= axis < x.ndim and computable(x, *others)
+    return fits and x.shape[axis] < MOST  # kernels count them
 
 
 def _ladder(rung: Rung) -> None:

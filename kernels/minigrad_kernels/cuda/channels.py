@@ -18,8 +18,10 @@ LOADS = 8
 """Loads of a thread below which it is not worth to let more blocks share an output."""
 
 
-MOST = 2**32
-"""Numbers from which on an array is left to the reference: see `quotient` in include/team.cuh."""
+MOST = 2**32 - 2**14
+"""Numbers from which on an array is left to the reference: see `quotient` in include/team.cuh. A
+thread goes through a row in 32 bits, too; the step that leads beyond its end must have room there.
+"""
 
 
 def known(x: Array) -> bool:
