@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Sequence
 
 from . import __version__
-from .commands import cuda_check, demo, info, mutate
+from .commands import cuda_check, demo, gradcheck, info, mutate
 
-COMMANDS = (info, demo, cuda_check, mutate)
+COMMANDS = (info, demo, gradcheck, mutate, cuda_check)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,0 +1,246 @@
+"""`minigrad gradcheck`: check the gradients of a function, or of every registered operation."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from .arguments import Subparsers, positive
+from .progress import progress
+from .target import BadTarget, load
+
+if TYPE_CHECKING:
+    from minigrad.testing import Verdict
+    from minigrad.testing.everything import Outcome
+
+_DTYPES = ("float64", "float32", "float16")
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Describe the command's arguments."""
+    p = subparsers.add_parser(
+        "gradcheck",
+        help="check the gradients of a function, or of every operation on every backend",
+        description="Compares gradients with derivatives that are found without them. The status "
+        "is 0 if they are right, 1 if they are not, 2 if they could not be checked.",
+    )
+    p.add_argument(
+        "what",
+        nargs="*",
+        metavar="WHAT",
+        help="a function of tensors: package.module:function or file.py:function; also a pair "
+        "(forward, vjp) of NumPy functions that has such a name. With --all: operations",
+    )
+    p.add_argument("--all", action="store_true", help="the registered operations, or those named")
+    p.add_argument(
+        "--backends", metavar="NAMES", help="on which backends (--all: all that are here)"
+    )
+    p.add_argument("--jobs", type=positive, help="with --all: processes (as many as cores)")
+    one = p.add_argument_group("for a function")
+    one.add_argument("--shapes", metavar="3x4,4x5", help="of its inputs; a scalar has the shape ()")
+    one.add_argument("--order", type=positive, default=1, help="how often to differentiate (1)")
+    one.add_argument("--kind", default="auto", help="what sort of function it is (auto)")
+    one.add_argument("--seed", type=_seed, default=0, help="of the inputs and cotangents (0)")
+    one.add_argument("--dtype", choices=_DTYPES, default="float64", help="of the inputs (float64)")
+    one.add_argument("--low", type=float, default=-2.0, help="inputs are at least that (-2)")
+    one.add_argument("--high", type=float, default=2.0, help="inputs are less than that (2)")
+    one.add_argument("--plot", type=Path, metavar="FILE", help="draw the error against the step")
+    one.add_argument("--replay", type=Path, metavar="FILE", help="write a script that checks again")
+    p.set_defaults(run=run)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"wants a whole number of at least 0, got {text!r}")
+    return int(text)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check what was named.
+
+    Returns:
+        0 if the gradients are right; 1 if they are not; 2 if they could not be checked, and why is
+        said on the error stream.
+    """
+    try:
+        return _every_operation(options) if options.all else _one_function(options)
+    except (BadTarget, ValueError, TypeError, ImportError, OSError, RuntimeError) as error:
+        print(f"minigrad gradcheck: {error}", file=sys.stderr)
+        return 2
+
+
+# A function
+
+
+def _one_function(options: argparse.Namespace) -> int:
+    from minigrad.testing import replay
+
+    if len(options.what) != 1:
+        raise BadTarget("name one function, such as package.module:function; or use --all")
+    if options.shapes is None:
+        raise BadTarget("--shapes is missing: those of the inputs, such as --shapes 3x4,4x5")
+    if options.jobs is not None:
+        raise BadTarget("--jobs is for --all")
+    inputs = drawn(options)
+    (name,) = options.what
+    fn = load(name)
+    checked = {key: getattr(options, key) for key in ("order", "kind", "seed")}
+    right = True
+    for backend in chosen(options.backends) if options.backends else [None]:
+        verdict = _verdict(name, fn, inputs, backend, checked)
+        print(f"on {backend}: {verdict}" if backend else verdict, flush=True)
+        right = right and verdict.ok
+        if options.plot is not None:
+            verdict.plot(options.plot)
+            print(f"plot: {options.plot}")
+        if options.replay is not None:
+            print(f"replay: {replay.write(fn, inputs, options.replay, backend=backend, **checked)}")
+        elif not verdict.ok:
+            path = replay.named(f"{name}{f'-{backend}' if backend else ''}")
+            print(replay.saved(fn, inputs, path, backend=backend, **checked))
+    return 0 if right else 1
+
+
+def _verdict(
+    name: str, fn: Any, inputs: list[Any], backend: str | None, options: dict[str, Any]
+) -> Verdict:
+    """The verdict; what the function itself raises is told with its place."""
+    from minigrad.testing import gradcheck
+    from minigrad.testing.backends import gradcheck_on
+
+    try:
+        if backend is None:
+            return gradcheck(fn, inputs, **options)
+        return gradcheck_on(backend, fn, inputs, **options)
+    except Exception as error:
+        if str(error).startswith("gradcheck:"):
+            raise BadTarget(str(error).removeprefix("gradcheck:").strip()) from None
+        frame = error.__traceback__
+        while frame is not None and frame.tb_next is not None:
+            frame = frame.tb_next
+        place = f" ({frame.tb_frame.f_code.co_filename}:{frame.tb_lineno})" if frame else ""
+        raise BadTarget(f"{name} raises {type(error).__name__}: {error}{place}") from error
+
+
+def drawn(options: argparse.Namespace) -> list[Any]:
+    """The inputs: uniform random numbers in [low, high) of the shapes that were asked for.
+
+    Raises:
+        ValueError: for shapes or limits that make no sense.
+    """
+    import numpy as np
+
+    low, high = options.low, options.high
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ValueError(f"--low must be less than --high, and both finite, got {low} and {high}")
+    rng = np.random.default_rng(options.seed)
+    return [rng.uniform(low, high, s).astype(options.dtype) for s in shapes(options.shapes)]
+
+
+def shapes(text: str) -> list[tuple[int, ...]]:
+    """Shapes as they are written in a command: sides with x between, shapes with commas.
+
+    Raises:
+        ValueError: if they are written in another way.
+
+    >>> shapes("3x4,5,()")
+    [(3, 4), (5,), ()]
+    """
+    found = []
+    for part in text.split(","):
+        sides = part.strip().split("x") if part.strip() != "()" else []
+        if not all(side.isdecimal() for side in sides):
+            raise ValueError(
+                f"--shapes wants shapes such as 3x4,4x5, and () for a scalar; got {part.strip()!r}"
+            )
+        found.append(tuple(int(side) for side in sides))
+    return found
+
+
+def chosen(text: str | None) -> list[str]:
+    """The backends that were named; without names all those that can be used here.
+
+    Raises:
+        ValueError: for an unknown backend; RuntimeError: for one that is not here.
+    """
+    from minigrad.testing.backends import unavailable
+    from minigrad_kernels import BACKENDS
+
+    if text is None:
+        return [name for name in BACKENDS if unavailable(name) is None]
+    names = list(dict.fromkeys(name.strip() for name in text.split(",")))
+    for name in names:
+        reason = unavailable(name)
+        if reason is not None:
+            raise RuntimeError(f"{name} cannot be used here: {reason}")
+    return names
+
+
+# All operations
+
+
+def _every_operation(options: argparse.Namespace) -> int:
+    from minigrad.ops.registry import OPERATIONS
+    from minigrad.testing.everything import check_all, compile_all, cores
+
+    for name in ("shapes", "plot", "replay"):
+        if getattr(options, name) is not None:
+            raise BadTarget(f"--{name} is for one function, not for --all")
+    unknown = [name for name in options.what if name not in OPERATIONS]
+    if unknown:
+        raise BadTarget(f"no operation is called {', '.join(unknown)}; see `--all` without names")
+    names = options.what or list(OPERATIONS)
+    backends, jobs = chosen(options.backends), options.jobs or cores()
+    begin = perf_counter()
+    compiled = [b for b in backends if b != "reference"]
+    for _ in progress(compile_all(names, backends, jobs), len(names) * len(compiled), "compiling"):
+        pass
+    ready = perf_counter()
+    work = check_all(names, backends, jobs)
+    outcomes = list(progress(work, len(names) * len(backends), "checking"))
+    end = perf_counter()
+    print("\n".join(table(names, backends, outcomes)))
+    wrong = [words for o in outcomes for words in o.words]
+    for words in wrong:
+        print(f"\n{words}")
+    print(
+        f"\n{end - ready:.0f} s; before that, {ready - begin:.0f} s to compile kernels or load them"
+    )
+    return 1 if wrong else 0
+
+
+def table(
+    names: Sequence[str], backends: Sequence[str], outcomes: Sequence[Outcome]
+) -> Iterator[str]:
+    """Operations down, backends across, and what each backend comes to."""
+    from minigrad.testing.backends import place, unavailable
+    from minigrad_kernels import BACKENDS
+
+    found = {(o.operation, o.backend): o for o in outcomes}
+    width = max(map(len, names))
+    yield f"{'':<{width}}  " + "  ".join(f"{b:<11}" for b in backends).rstrip()
+    for name in names:
+        cells = (_cell(found[name, backend]) for backend in backends)
+        yield f"{name:<{width}}  " + "  ".join(f"{cell:<11}" for cell in cells).rstrip()
+    yield ""
+    for backend in BACKENDS:
+        some = [found[name, backend] for name in names] if backend in backends else []
+        counts = {s: sum(o.status == s for o in some) for s in ("right", "WRONG")}
+        samples = sum(o.samples for o in some if o.status in counts)
+        if some:
+            wrong = f", {counts['WRONG']} WRONG" if counts["WRONG"] else ""
+            verdict = f"{counts['right']} right{wrong}, {samples} samples, on {place(backend)}"
+        elif unavailable(backend) is None:
+            verdict = "not asked for"
+        else:
+            verdict = f"not here: {unavailable(backend)}"
+        yield f"{backend:<11}  {verdict}"
+
+
+def _cell(outcome: Outcome) -> str:
+    return f"{outcome.status} {outcome.samples or ''}".strip()

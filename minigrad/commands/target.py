@@ -1,0 +1,86 @@
+"""Functions that a command is given by name: `package.module:function` or `file.py:function`."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+
+class BadTarget(Exception):
+    """What was named is not there, or not what the command takes; the message says which."""
+
+
+def load(name: str) -> Any:
+    """The function, or the pair of functions, of that name.
+
+    Modules are looked for in the current folder, too.
+
+    Raises:
+        BadTarget: if there is no such thing, or it is no function and no pair of them.
+    """
+    place, colon, path = name.rpartition(":")
+    if not colon or not place or not path:
+        raise BadTarget(f"wants package.module:function or file.py:function, got {name!r}")
+    module = _file(place) if place.endswith(".py") else _module(place)
+    found: Any = module
+    for part in path.split("."):
+        if not hasattr(found, part):
+            raise BadTarget(f"{place} has no {path!r}{_similar(part, found)}")
+        found = getattr(found, part)
+    if isinstance(found, tuple):
+        if len(found) != 2 or not all(map(callable, found)):
+            raise BadTarget(f"{name} is a tuple, but not a pair of functions (forward, vjp)")
+    elif not callable(found):
+        raise BadTarget(f"{name} is a {type(found).__name__}, wants a function or a pair of them")
+    return found
+
+
+def _similar(name: str, owner: Any) -> str:
+    public = [n for n in vars(owner) if not n.startswith("_")] if hasattr(owner, "__dict__") else []
+    near = difflib.get_close_matches(name, public, n=3)
+    return f"; is it {' or '.join(near)}?" if near else ""
+
+
+def _file(place: str) -> ModuleType:
+    path = Path(place)
+    if not path.is_file():
+        raise BadTarget(f"there is no file {place!r}")
+    path = path.resolve()
+    name = path.stem
+    known = sys.modules.get(name)
+    if known is not None and getattr(known, "__file__", None) == str(path):
+        return known
+    if known is not None or not name.isidentifier() or importlib.util.find_spec(name):
+        name = f"minigrad_target_{abs(hash(path))}"  # a module of that name is another one
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))  # for what stands beside it
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise BadTarget(f"{place!r} cannot be imported")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise BadTarget(f"importing {place} raises {type(error).__name__}: {error}") from error
+    return module
+
+
+def _module(place: str) -> ModuleType:
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        return importlib.import_module(place)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (place == error.name or place.startswith(f"{error.name}.")):
+            raise BadTarget(f"there is no module {error.name!r}") from None
+        raise BadTarget(f"importing {place} raises {type(error).__name__}: {error}") from error
+    except Exception as error:
+        raise BadTarget(f"importing {place} raises {type(error).__name__}: {error}") from error

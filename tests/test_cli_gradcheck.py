@@ -1,0 +1,270 @@
+"""`minigrad gradcheck`: functions of the user's own, and all operations on all backends."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import minigrad as mg
+from minigrad import cli
+from minigrad.commands import gradcheck as command, progress
+from minigrad.ops import registry
+from minigrad.ops.registry import OPERATIONS, Operation, real, sample
+from minigrad.testing import everything
+from minigrad_kernels import BACKENDS
+
+MINE = """
+import numpy as np
+import minigrad as mg
+
+def layer(x, w):
+    return mg.tanh(x @ w)
+
+def half(x):
+    return mg.record(half, x.data * x.data, (x, lambda g, x: g * x, x))
+
+def fails(x):
+    raise KeyError("planted")
+
+class Family:
+    @staticmethod
+    def member(x):
+        return x * 2.0
+
+def forward(x):
+    return np.sin(x)
+
+def backward(v, x):
+    return v * np.cos(x)
+
+pair = (forward, backward)
+three = (forward, backward, forward)
+number = 3
+"""
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A file with functions, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "mine.py").write_text(MINE)
+    yield "mine.py"
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None)).startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+def run(*arguments: str) -> int:
+    return cli.main(["gradcheck", *arguments])
+
+
+@pytest.mark.parametrize("place", ["mine.py", "mine"])
+@pytest.mark.parametrize(
+    ("name", "shapes"),
+    [("layer", "2x3,3x4"), ("Family.member", "()"), ("pair", "5"), ("layer", "0x3,3x2")],
+)
+def test_right_gradients(place: str, name: str, shapes: str, mine: str, capsys: Any) -> None:
+    assert run(f"{place}:{name}", "--shapes", shapes) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("gradcheck of ") and ": right" in shown.splitlines()[0]
+    assert not Path(".minigrad").exists()
+
+
+def test_options_reach_the_check(mine: str, capsys: Any) -> None:
+    options = ["--order", "2", "--kind", "smooth", "--dtype", "float32", "--seed", "4"]
+    assert run("mine:layer", "--shapes", "2x3,3x1", *options, "--replay", "r/again.py") == 0
+    shown = capsys.readouterr().out
+    assert "order 2, input 1 of shape (3, 1)" in shown and "central differences" in shown
+    assert shown.endswith(f"replay: {Path('r/again.py')}\n")
+    text = Path("r/again.py").read_text()
+    assert "gradcheck(layer, inputs, order=2, kind='smooth', seed=4)" in text
+    assert text.count("dtype='float32'") == 2
+
+
+def test_inputs_lie_between_low_and_high(mine: str) -> None:
+    assert (
+        run("mine:layer", "--shapes", "9x9,9", "--low", "3", "--high", "3.5", "--replay", "a.py")
+        == 0
+    )
+    import numpy as np
+
+    parser = cli.parser()
+    options = parser.parse_args(
+        ["gradcheck", "f:f", "--shapes", "9x9", "--low", "3", "--high", "4"]
+    )
+    (x,) = command.drawn(options)
+    assert x.shape == (9, 9) and 3 <= x.min() < 3.2 and 3.8 < x.max() < 4
+    np.testing.assert_array_equal(command.drawn(options)[0], x)
+
+
+def test_a_wrong_gradient_leaves_a_replay(mine: str, capsys: Any) -> None:
+    assert run("mine.py:half", "--shapes", "3", "--backends", "reference") == 1
+    shown = capsys.readouterr().out
+    assert shown.startswith("on reference: gradcheck of half: WRONG")
+    path = Path(shown.splitlines()[-1].removeprefix("replay: "))
+    assert path.parent == Path(".minigrad/replay")
+    environment = {"PYTHONPATH": ":".join(p for p in sys.path if p)}
+    done = subprocess.run(
+        [sys.executable, path], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.startswith("gradcheck of half: WRONG")
+
+
+def test_a_plot(mine: str, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib")
+    assert run("mine:half", "--shapes", "3", "--plot", "error.png") == 1
+    assert Path("error.png").read_bytes().startswith(b"\x89PNG")
+    assert "plot: error.png" in capsys.readouterr().out
+
+
+def test_a_plot_without_matplotlib(mine: str, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert run("mine:half", "--shapes", "3", "--plot", "error.png") == 2
+    assert "matplotlib" in capsys.readouterr().err
+
+
+NOT_HERE = [name for name, b in BACKENDS.items() if not b.available]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "name one function, such as package.module:function; or use --all"),
+        (["mine:half", "mine:layer"], "name one function"),
+        (["mine:half"], "--shapes is missing"),
+        (["mine", "--shapes", "3"], "module:function or file.py:function, got 'mine'"),
+        ([":half", "--shapes", "3"], "got ':half'"),
+        (["mine:", "--shapes", "3"], "got 'mine:'"),
+        (["other.py:half", "--shapes", "3"], "there is no file 'other.py'"),
+        (["other:half", "--shapes", "3"], "there is no module 'other'"),
+        (["mine.other:half", "--shapes", "3"], "there is no module 'mine.other'"),
+        (["mine:hafl", "--shapes", "3"], "mine has no 'hafl'; is it half?"),
+        (["mine:Family.friend", "--shapes", "3"], "mine has no 'Family.friend'"),
+        (["mine:number", "--shapes", "3"], "mine:number is a int, wants a function or a pair"),
+        (["mine:three", "--shapes", "3"], "mine:three is a tuple, but not a pair of functions"),
+        (["mine:half", "--shapes", "3y4"], "--shapes wants shapes such as 3x4,4x5, and () for a"),
+        (["mine:half", "--shapes", ""], "got ''"),
+        (["mine:half", "--shapes", "-3"], "got '-3'"),
+        (["mine:half", "--shapes", "3", "--low", "2"], "--low must be less than --high"),
+        (["mine:half", "--shapes", "3", "--high", "inf"], "both finite, got -2.0 and inf"),
+        (["mine:half", "--shapes", "3", "--kind", "round"], "kind 'round' is none of"),
+        (["mine:half", "--shapes", "3", "--backends", "fast"], "no backend 'fast'; there are"),
+        (["mine:half", "--shapes", "3", "--jobs", "2"], "--jobs is for --all"),
+        (["mine:pair", "--shapes", "3", "--order", "2"], "pair"),
+        (["mine:layer", "--shapes", "3"], "mine:layer raises TypeError: layer() missing 1"),
+        (["mine:layer", "--shapes", "2x3,2x3"], "mine:layer raises ValueError: matmul"),
+        (["mine:fails", "--shapes", "3"], "mine:fails raises KeyError: 'planted' ("),
+        (["--all", "softmaxx"], "no operation is called softmaxx"),
+        (["--all", "relu", "--shapes", "3"], "--shapes is for one function, not for --all"),
+        (["--all", "relu", "--backends", "fast"], "no backend 'fast'"),
+        *((["--all", "--backends", b], f"{b} cannot be used here: ") for b in NOT_HERE),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_checked(arguments: list[str], words: str, mine: str, capsys: Any) -> None:
+    assert run(*arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("minigrad gradcheck: ") and len(error.splitlines()) == 1
+    assert words in error
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [("1 / 0", "raises ZeroDivisionError: division by zero"),
+     ("import no_such_thing", "raises ModuleNotFoundError: No module named 'no_such_thing'"),
+     ("def f(:", "raises SyntaxError")],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["broken.py:f", "broken:f"])
+def test_what_cannot_be_imported(name: str, code: str, words: str, mine: str, capsys: Any) -> None:
+    Path("broken.py").write_text(code)
+    assert run(name, "--shapes", "3") == 2
+    assert f"importing {name.partition(':')[0]} {words}" in capsys.readouterr().err
+
+
+def test_a_file_named_as_a_module_that_exists(mine: str, capsys: Any) -> None:
+    Path("random.py").write_text(MINE)
+    assert run("random.py:layer", "--shapes", "2x3,3x4") == 0
+    assert "right" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [(["--order", "0"], "at least 1, got '0'"), (["--seed", "-1"], "at least 0, got '-1'"),
+     (["--dtype", "int8"], "invalid choice: 'int8'"), (["--low", "x"], "invalid float value")],
+)  # fmt: skip
+def test_options_that_make_no_sense(options: list[str], words: str, capsys: Any) -> None:
+    with pytest.raises(SystemExit) as end:
+        run("mine:half", "--shapes", "3", *options)
+    assert end.value.code == 2 and words in capsys.readouterr().err
+
+
+# All operations
+
+FEW = ["softmax", "exp", "eq", "matmul"]
+
+
+def rows(shown: str) -> dict[str, str]:
+    return {line.split()[0]: " ".join(line.split()[1:]) for line in shown.splitlines() if line}
+
+
+def test_some_operations_on_the_backends_of_a_cpu(mine: str, capsys: Any) -> None:
+    assert run("--all", *FEW, "--backends", "reference,numba", "--jobs", "1") == 0
+    shown = rows(capsys.readouterr().out)
+    counts = {name: sum(1 for _ in everything.calls(name)) for name in FEW}
+    assert shown["softmax"] == f"right {counts['softmax']} right {counts['softmax']}"
+    assert shown["exp"] == f"right {counts['exp']} no kernel"
+    assert shown["eq"].startswith("constant") and shown["matmul"].count("right") == 2
+    every = counts["softmax"] + counts["matmul"]
+    assert shown["numba"].startswith(f"2 right, {every} samples, on Numba ")
+    assert shown["reference"].startswith(f"3 right, {every + counts['exp']} samples, on NumPy ")
+    for name in NOT_HERE:
+        assert shown[name] == f"not here: {BACKENDS[name].reason}"
+    assert not Path(".minigrad").exists()
+
+
+def test_processes_side_by_side_find_the_same(mine: str) -> None:
+    found = [
+        sorted((o.operation, o.backend, o.status, o.samples) for o in
+               everything.check_all(["tanh", "sum"], ["reference", "numba"], jobs))
+        for jobs in (1, 2)
+    ]  # fmt: skip
+    assert found[0] == found[1] and len(found[0]) == 4
+
+
+def _planted(x: Any) -> mg.Tensor:
+    x = mg.as_tensor(x)
+    return mg.record(_planted, x.data * x.data, (x, lambda g, x: g * x, x))
+
+
+def test_a_wrong_operation_is_shown(mine: str, capsys: Any, monkeypatch: Any) -> None:
+    def broken(x: Any) -> Any:
+        raise ZeroDivisionError("planted")
+
+    for function in (_planted, broken):
+        op = Operation(function, (sample(real(2, 3)), sample(real())), (), "smooth")
+        monkeypatch.setitem(OPERATIONS, function.__name__, op)
+    assert registry.OPERATIONS is OPERATIONS
+    assert run("--all", "_planted", "broken", "tanh", "--backends", "reference", "--jobs", "1") == 1
+    shown = capsys.readouterr().out
+    table = rows(shown)
+    assert (table["_planted"], table["broken"]) == ("WRONG 2", "WRONG 2")
+    assert "1 right, 2 WRONG, " in table["reference"]
+    assert "_planted(2x3) on reference\ngradcheck of _planted: WRONG" in shown
+    assert "broken(scalar) on reference\nraises ZeroDivisionError: planted" in shown
+    assert len(list(Path(".minigrad/replay").glob("_planted-*.py"))) == 2
+
+
+def test_progress_with_and_without_tqdm(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert list(progress.progress(range(25), 25, "checking")) == list(range(25))
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    capsys.readouterr()
+    assert list(progress.progress(range(25), 25, "checking")) == list(range(25))
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 10 and lines[-1] == "checking: 25 of 25"
