@@ -261,10 +261,17 @@ def test_a_wrong_operation_is_shown(mine: str, capsys: Any, monkeypatch: Any) ->
     assert len(list(Path(".minigrad/replay").glob("_planted-*.py"))) == 2
 
 
-def test_progress_with_and_without_tqdm(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert list(progress.progress(range(25), 25, "checking")) == list(range(25))
-    monkeypatch.setitem(sys.modules, "tqdm", None)
-    capsys.readouterr()
-    assert list(progress.progress(range(25), 25, "checking")) == list(range(25))
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 10 and lines[-1] == "checking: 25 of 25"
+def test_progress(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bar where somebody watches and tqdm is there; else a line for each tenth."""
+    for tqdm, watched in ((True, True), (True, False), (False, True)):
+        with monkeypatch.context() as m:
+            m.setattr(sys.stderr, "isatty", lambda watched=watched: watched, raising=False)
+            if not tqdm:
+                m.setitem(sys.modules, "tqdm", None)
+            assert list(progress.progress(range(25), 25, "checking")) == list(range(25))
+        shown = capsys.readouterr().err
+        if tqdm and watched:
+            assert "checking:" in shown and "/25" in shown
+        else:
+            lines = shown.splitlines()
+            assert len(lines) == 10 and lines[-1] == "checking: 25 of 25"

@@ -70,7 +70,8 @@ def run(options: argparse.Namespace) -> int:
     try:
         return _every_operation(options) if options.all else _one_function(options)
     except (BadTarget, ValueError, TypeError, ImportError, OSError, RuntimeError) as error:
-        print(f"minigrad gradcheck: {error}", file=sys.stderr)
+        words = str(error).removeprefix("gradcheck: ")
+        print(f"minigrad gradcheck: {words}", file=sys.stderr)
         return 2
 
 

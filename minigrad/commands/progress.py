@@ -1,4 +1,4 @@
-"""How far a command is: a bar of tqdm, or plain lines where tqdm is missing."""
+"""How far a command is: a bar of tqdm; plain lines where tqdm is missing, or nobody watches."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ def progress(work: Iterable[T], total: int, what: str) -> Iterator[T]:
     try:
         from tqdm import tqdm
     except ImportError:
+        tqdm = None
+    if tqdm is None or not sys.stderr.isatty():
         yield from _lines(work, total, what)
         return
     yield from tqdm(work, desc=what, total=total, unit="", leave=False, dynamic_ncols=True)

@@ -16,8 +16,9 @@ import numpy as np
 import minigrad_kernels as kernels
 
 from ..ops.registry import OPERATIONS, Sample
+from ..tensor import Tensor, wrap
 from . import replay
-from .backends import check, gradcheck_on, single_precision
+from .backends import check, on_device, single_precision
 from .calls import Call, draw
 
 T = TypeVar("T")
@@ -70,7 +71,7 @@ def check_operation(operation: str, backend: str, root: str = ".") -> Outcome:
     """
     op = OPERATIONS[operation]
     begin = perf_counter()
-    if op.kind != "constant" and not runs_on(operation, backend):
+    if not runs_on(operation, backend):
         return Outcome(operation, backend, "no kernel", seconds=perf_counter() - begin)
     samples, words = 0, []
     for sample, call in calls(operation):
@@ -88,9 +89,8 @@ def _checked(operation: str, sample: Sample, call: Call, backend: str, root: str
     options = {"kind": kind, "order": 1 if kind == "constant" else sample.orders}
     try:
         if kind == "constant":
-            verdict = gradcheck_on(backend, call, call.arrays, **options)
-        else:
-            verdict, _ = check(backend, call, call.arrays, **options)
+            return _constant(call, backend)
+        verdict, _ = check(backend, call, call.arrays, **options)
     except Exception as error:  # an operation's own, whatever it is: the others are checked too
         said = f"raises {type(error).__name__}: {error}"
     else:
@@ -101,13 +101,25 @@ def _checked(operation: str, sample: Sample, call: Call, backend: str, root: str
     return f"{said}\n{replay.saved(call, call.arrays, path, backend=backend, **options)}"
 
 
+def _constant(call: Call, backend: str) -> str:
+    """What is wrong with a call that has no derivative; its result may be no tensor at all."""
+    inputs = [wrap(a).requires_grad_() if a.dtype.kind == "f" else wrap(a) for a in call.arrays]
+    fn = on_device(call) if backend == "cuda" else call
+    with kernels.use(backend):
+        found = fn(*inputs)
+    outputs = found if isinstance(found, (tuple, list)) else [found]
+    if any(isinstance(y, Tensor) and y.requires_grad for y in outputs):
+        return "declared constant, but its result requires a gradient"
+    return ""
+
+
 def runs_on(operation: str, backend: str) -> bool:
     """Whether an operation computes anything else on a backend than on the reference.
 
     On the reference it always does, and on the GPU: there the reference is CuPy's. What has to be
     compiled for that is compiled.
     """
-    if backend in ("reference", "cuda"):
+    if backend in ("reference", "cuda") or OPERATIONS[operation].kind == "constant":
         return True
     for _, call in calls(operation):
         with np.errstate(all="ignore"):
