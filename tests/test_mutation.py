@@ -30,7 +30,7 @@ from minigrad.testing.mutation.campaign import Plan, _Worker
 from minigrad.testing.mutation.closures import changed, numbers
 from minigrad.testing.mutation.judge import Judge
 from minigrad.testing.mutation.rules import intercepted
-from minigrad.testing.mutation.suite import Suite
+from minigrad.testing.mutation.suite import Suite, TooSlow
 from minigrad.testing.mutation.survey import Survey
 from minigrad.testing.mutation.targets import Targets, targets
 
@@ -258,7 +258,7 @@ def test_survivors_are_tried_on_the_tests_that_mention_the_operation(package: Pa
     operation = Targets(modules=("mutable_ops",)).operations()["gate"]
     (rule,) = Survey(operation, OPERATIONS.__contains__).rules
     assert suite.on_rule(Mutant("gate", rule, "negated")) == "pytest tests/test_user.py::test_gate"
-    # Seen through this test, the last of one entries is the sum of all.
+    # The test has one entry only, of which the last is the sum.
     assert suite.on_rule(Mutant("gate", rule, "one entry")) == ""
 
 
@@ -269,7 +269,21 @@ def test_tests_that_cannot_be_run_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="pytest could not run"):
         Suite(tmp_path, 100).on_rule(Mutant("exp", "exp[0] lambda:1", "negated"))
     with pytest.raises(ValueError, match="no tests of the engine"):
-        Suite(tmp_path, 10).on_engine(None)
+        Suite(tmp_path, 10).on_engine("overwritten")
+
+
+def test_a_test_that_always_fails_kills_nothing(tmp_path: Path) -> None:
+    body = "def test_exp():\n    assert False, 'whatever the rule is'\n"
+    (tmp_path / "test_wrong.py").write_text(body, encoding="utf-8")
+    with pytest.raises(ValueError, match="test_wrong.py::test_exp fails without any mutation"):
+        Suite(tmp_path, 100).on_rule(Mutant("exp", rules("exp")[0], "negated"))
+
+
+def test_tests_that_take_too_long_are_stopped(tmp_path: Path) -> None:
+    body = "import time\n\ndef test_exp():\n    time.sleep(1000)\n"
+    (tmp_path / "test_slow.py").write_text(body, encoding="utf-8")
+    with pytest.raises(TooSlow, match="more than 2 s"):
+        Suite(tmp_path, 2).on_rule(Mutant("exp", rules("exp")[0], "negated"))
 
 
 def test_an_operation_that_is_wrong_to_begin_with_is_an_error() -> None:
@@ -395,6 +409,16 @@ def test_damaged_engines_compute_other_gradients() -> None:
         damaged("slower").__enter__()
 
 
+def test_the_engine_wants_tests() -> None:
+    with pytest.raises(ValueError, match="the engine is judged by tests"):
+        mutate(["engine"])
+    assert targets(["engine", "exp"]).engine
+    assert list(targets(["engine", "exp"]).operations()) == ["exp"]
+    assert targets(["engine"]).operations() == {}
+    assert targets().engine
+    assert not targets(["exp"]).engine
+
+
 def test_the_tests_of_the_engine_kill_a_damaged_one(tmp_path: Path) -> None:
     body = """
         import minigrad as mg
@@ -409,6 +433,5 @@ def test_the_tests_of_the_engine_kill_a_damaged_one(tmp_path: Path) -> None:
     """
     (tmp_path / "test_autograd.py").write_text(textwrap.dedent(body), encoding="utf-8")
     suite = Suite(tmp_path, 100)
-    assert suite.on_engine(None) == ""
     assert suite.on_engine("hooks skipped").endswith("test_autograd.py::test_hook")
     assert suite.on_engine("leaf hooks skipped") == ""

@@ -26,8 +26,8 @@ def add_parser(subparsers: Subparsers) -> None:
         "what",
         nargs="*",
         metavar="OP",
-        help="operations; or a function of yours, as package.module:function, with --shapes; all "
-        "operations and the engine by default",
+        help="operations, or engine; or a function of yours, as package.module:function, with "
+        "--shapes; all operations and the engine by default",
     )
     p.add_argument(
         "--module",
@@ -87,6 +87,7 @@ def run(options: argparse.Namespace) -> int:
             progress=progress,
         )
         if options.json is not None:
+            options.json.parent.mkdir(parents=True, exist_ok=True)
             text = json.dumps(report.as_dict(), indent=1, ensure_ascii=False)
             options.json.write_text(text + "\n", encoding="utf-8")
     except (ValueError, RuntimeError, OSError) as error:

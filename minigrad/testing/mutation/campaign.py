@@ -21,10 +21,9 @@ from .judge import Judge, Mutant, Result, mutants
 from .report import Report
 from .suite import Suite, TooSlow
 from .survey import Survey
-from .targets import Targets
+from .targets import ENGINE as ENGINE_TASK, Targets
 
 Item = Mutant | Result | tuple[str, list[str]]
-ENGINE_TASK = "engine"
 STARTING = 120.0  # seconds to import, and to look for the rules of an operation
 
 
@@ -58,7 +57,11 @@ def run(plan: Plan, progress: Callable[[str], None] | None = None) -> Report:
     start = time.perf_counter()
     operations = plan.targets.operations()
     tasks = list(operations)
-    engine = plan.targets.engine and plan.tests is not None
+    engine = plan.targets.engine
+    if engine and plan.tests is None:
+        if plan.targets.names:
+            raise ValueError("mutate: the engine is judged by tests: name a folder that has them")
+        engine = False
     if engine:  # first, since these take longest
         tasks = [*(f"{ENGINE_TASK}:{name}" for name in ENGINE), *tasks]
     collected: dict[str, list[Any]] = {task: [] for task in tasks}
@@ -70,6 +73,8 @@ def run(plan: Plan, progress: Callable[[str], None] | None = None) -> Report:
             if progress is not None:
                 progress(task)
     report = Report(seconds=time.perf_counter() - start)
+    if plan.targets.engine and not engine:
+        report.notes.append("the engine was left alone: there are no tests to judge it by")
     for found in collected.values():
         for item in found:
             if isinstance(item, Result):

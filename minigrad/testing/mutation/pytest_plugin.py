@@ -10,7 +10,6 @@ from __future__ import annotations
 import inspect
 import json
 import os
-import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
@@ -18,8 +17,7 @@ import pytest
 
 from .engine import damaged
 from .judge import mutated
-
-MUTANT, WORD = "MINIGRAD_MUTANT", "MINIGRAD_MUTANT_TESTS"
+from .suite import MUTANT, WORD, mentions
 
 
 def fault() -> AbstractContextManager[None] | None:
@@ -51,11 +49,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _names(item: pytest.Item, word: str) -> bool:
     """Whether a test has the word in its name or parameters, or in its code."""
-    pattern = rf"(?<![a-z0-9]){re.escape(word)}(?![a-z0-9])"
-    if re.search(pattern, item.nodeid.partition("::")[2]):
+    if mentions(item.nodeid.partition("::")[2], word):
         return True
     function = getattr(item, "function", None)
     try:
-        return function is not None and bool(re.search(pattern, inspect.getsource(function)))
+        return function is not None and mentions(inspect.getsource(function), word)
     except (OSError, TypeError):  # made without a file
         return False

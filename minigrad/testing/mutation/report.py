@@ -23,11 +23,13 @@ class Report:
         results: one for each.
         composed: operations without rules of their own, and what they are composed of.
         seconds: how long the run took.
+        notes: what was not done, and why.
     """
 
     results: list[Result] = field(default_factory=list)
     composed: dict[str, list[str]] = field(default_factory=dict)
     seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)
 
     def of(self, status: str) -> list[Result]:
         """The results with this status."""
@@ -55,6 +57,7 @@ class Report:
             "seconds": round(self.seconds, 1),
             "counts": {s: len(self.of(s)) for s in STATUSES},
             "composed": self.composed,
+            "notes": self.notes,
             "mutants": [r.as_dict() for r in self.results],
         }
 
@@ -96,6 +99,7 @@ class Report:
                 yield f"{name} has no rules of its own: it is composed of {', '.join(parts)}"
         if without:
             yield "without derivatives: " + ", ".join(without)
+        yield from self.notes
         reasons = Counter(r.how for r in self.of("equivalent"))
         for reason, n in reasons.most_common():
             yield f"{n} equivalent: {reason}"

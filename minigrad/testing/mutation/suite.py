@@ -14,7 +14,9 @@ import minigrad
 
 from .engine import TESTS
 from .judge import Mutant
-from .pytest_plugin import MUTANT, WORD
+
+MUTANT, WORD = "MINIGRAD_MUTANT", "MINIGRAD_MUTANT_TESTS"
+"""Environment variables that tell `pytest_plugin` what to break, and which tests to run."""
 
 MACHINES = re.compile("cuda|cupy|emulator|benchmark|gpu|kernel|mutation|docs|examples|wheel")
 """Files of tests that ask for no gradients: of kernels, of machines, of documents."""
@@ -46,20 +48,19 @@ class Suite:
     def on_rule(self, mutant: Mutant) -> str:
         """The first test that fails, of those that name the operation; "" if none does."""
         name = mutant.rule.partition("[")[0]
-        word = re.compile(rf"\b{re.escape(name)}\b")
         files = [
             f
             for f in self.files
             if f.name == "test_every_operation.py"
-            or (not MACHINES.search(f.stem) and word.search(f.read_text(encoding="utf-8")))
+            or (not MACHINES.search(f.stem) and mentions(f.read_text(encoding="utf-8"), name))
         ]
         files.sort(key=lambda f: f.name != "test_every_operation.py")
         if not files:
             return ""
         return self._failing(files, [mutant.rule, mutant.mutation, mutant.variant], name)
 
-    def on_engine(self, name: str | None) -> str:
-        """The first of the engine's tests that fails with this fault (None: with none).
+    def on_engine(self, name: str) -> str:
+        """The first of the engine's tests that fails with this fault; "" if none does.
 
         Raises:
             ValueError: if the folder has none of these tests.
@@ -67,9 +68,20 @@ class Suite:
         files = [self.folder / test for test in TESTS if (self.folder / test).is_file()]
         if not files:
             raise ValueError(f"mutate: {self.folder} holds no tests of the engine: {TESTS}")
-        return self._failing(files, [] if name is None else [name], "")
+        return self._failing(files, [name], "")
 
     def _failing(self, files: Sequence[Path], mutant: Sequence[str], word: str) -> str:
+        """The first test that fails with the mutant, and does not without it.
+
+        Raises:
+            ValueError: if it fails without.
+        """
+        failed = self._run([str(f) for f in files], mutant, word)
+        if failed and self._run([failed], (), ""):
+            raise ValueError(f"mutate: {failed} fails without any mutation")
+        return failed and f"pytest {failed}"
+
+    def _run(self, what: Sequence[str], mutant: Sequence[str], word: str) -> str:
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
@@ -79,10 +91,9 @@ class Suite:
         }
         plugin = f"{__package__}.pytest_plugin"
         options = ["-x", "-q", "--tb=no", "-rfE", "-p", "no:cacheprovider", "-p", plugin]
-        command = [sys.executable, "-m", "pytest", *options, *map(str, files)]
         try:
             done = subprocess.run(
-                command,
+                [sys.executable, "-m", "pytest", *options, "--rootdir", ".", *what],
                 cwd=self.folder.parent,
                 env=environment,
                 capture_output=True,
@@ -93,11 +104,16 @@ class Suite:
             raise TooSlow(f"the tests took more than {self.limit:g} s") from None
         if done.returncode in (0, NOTHING_COLLECTED):
             return ""
-        failed = re.findall(r"^(?:FAILED|ERROR) (\S+?::\S+)", done.stdout, re.MULTILINE)
+        failed = re.findall(r"^(?:FAILED|ERROR) (\S+?::.+?)(?: - .*)?$", done.stdout, re.MULTILINE)
         if done.returncode != 1 or not failed:
             last = (done.stdout + done.stderr).strip().splitlines()[-5:]
             raise RuntimeError("mutate: pytest could not run the tests: " + " / ".join(last))
-        return f"pytest {failed[0]}"
+        return str(failed[0])
+
+
+def mentions(text: str, word: str) -> bool:
+    """Whether a text has a word, perhaps as a part of a name: `exp` in `test_exp`, not `expand`."""
+    return re.search(rf"(?<![a-zA-Z0-9]){re.escape(word)}(?![a-zA-Z0-9])", text) is not None
 
 
 def own_tests() -> Path | None:

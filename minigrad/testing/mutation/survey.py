@@ -40,6 +40,11 @@ class Case:
         """Whether it has an input to differentiate by."""
         return any(a.dtype.kind == "f" for a in self.call.arrays)
 
+    @property
+    def size(self) -> int:
+        """How many numbers go in: the fewer, the sooner it is checked."""
+        return sum(a.size for a in self.call.arrays)
+
     def __str__(self) -> str:
         return f"{self.operation.name}({self.sample})"
 
@@ -121,7 +126,7 @@ class Facts:
         rule: its title.
         operation: the name of the operation that recorded it.
         function: the rule, as it was last seen.
-        samples: the numbers of the samples that record it.
+        samples: the numbers of the samples that record it, the smallest first.
         variants: for each mutation, the names of its variants that could change something.
         zero: whether every gradient that it gave was zero everywhere.
         twice: whether one of the samples is differentiated twice.
@@ -201,6 +206,7 @@ class Survey:
                     gradients(case)
         for facts in self.rules.values():
             facts.twice = any(self.cases[i].sample.orders > 1 for i in facts.samples)
+            facts.samples.sort(key=lambda i: self.cases[i].size)
 
     def _see(self, operation: Any, edges: list[Edge]) -> list[Edge]:
         name = operation.__name__

@@ -12,13 +12,15 @@ from typing import Any
 from ... import ops as _registered_by_import  # noqa: F401
 from ...ops.registry import OPERATIONS, Operation, real, sample
 
+ENGINE = "engine"
+
 
 @dataclass(frozen=True)
 class Targets:
     """Which operations, in words that another process can be told.
 
     Attributes:
-        names: of registered operations; none for all of them.
+        names: of registered operations, or `engine`; none for all of them and the engine.
         modules: to be imported, for the operations that they register: then only those count.
         function: `package.module:function`, not registered, tried on inputs of the `shapes`.
         shapes: one for each of its inputs.
@@ -31,8 +33,8 @@ class Targets:
 
     @property
     def engine(self) -> bool:
-        """Whether the engine's own mutants belong to it: where everything is asked for."""
-        return not (self.names or self.modules or self.function)
+        """Whether the engine's own mutants belong to it: by name, or since everything does."""
+        return ENGINE in self.names or not (self.names or self.modules or self.function)
 
     def operations(self) -> dict[str, Operation]:
         """The operations, by name.
@@ -50,18 +52,19 @@ class Targets:
             for name, op in OPERATIONS.items()
             if not self.modules or _belongs(op.function, self.modules)
         }
+        names = [name for name in self.names if name != ENGINE]
         if not pool:
             raise ValueError(
                 f"mutate: {', '.join(self.modules)} registers no operations (with "
                 "minigrad.ops.registry.differentiable); name a function as package.module:function "
                 "instead, with the shapes of its inputs"
             )
-        for name in self.names:
+        for name in names:
             if name not in pool:
                 near = difflib.get_close_matches(name, pool, 3)
                 hint = f"; did you mean {', '.join(near)}?" if near else ""
                 raise ValueError(f"mutate: no operation {name!r} is registered{hint}")
-        return {name: pool[name] for name in self.names or pool}
+        return {name: pool[name] for name in (names if self.names else pool)}
 
 
 def targets(
