@@ -63,6 +63,15 @@ def test_the_autopsy_names_the_family_of_most():
     assert len(named) >= 15, sorted(set(BY_NAME) - set(named))
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_a_wrong_sign_is_told_from_an_absolute_value(seed):
+    x = [np.array([0.5, -1.0, 2.0])]
+    negated = gradcheck((np.sum, lambda g, x: -g * np.ones_like(x)), x, seed=seed)
+    assert negated.findings[0].fault == "negated"
+    absolute = gradcheck((np.sum, lambda g, x: abs(g) * np.ones_like(x)), x, seed=seed)
+    assert not absolute.ok
+
+
 def test_one_entry_in_10_000_is_wrong():
     problem = drawn("one entry in 10,000")
     right, wrong = (f(1.0, *problem.inputs)[0] for f in (problem.right, problem.wrong))

@@ -74,7 +74,7 @@ def _named(f: float, c: Case) -> str:
         sizes["the number of entries of the output"] = c.y.size
     for name, n in sizes.items():
         if n > 2 and abs(f - n) < 1e-6 * n:
-            return f"; {n} is {name}: a mean taken for a sum?"
+            return f"; {n} is {name}: a sum where a mean belongs?"
         if n > 2 and abs(f * n - 1) < 1e-6:
             return f" (1/{n}; {n} is {name}: a mean where a sum belongs?)"
     return ""
@@ -121,8 +121,9 @@ _OF_THE_COTANGENT: dict[str, Map] = {
 def bent(c: Case) -> str:
     """R depends on v through one of the usual functions."""
     v, g = c.mixed
-    right: np.ndarray = np.asarray(v @ c.slopes)
-    gap = float(np.linalg.norm(g - right))
+    v = np.stack([v, -v])  # both signs: where all of v is negative its absolute value is just -v
+    g = np.stack([g, c.on_directions(c.pull(v[1])[None])[0]])
+    gap = float(np.linalg.norm(g - v @ c.slopes))
     for name, f in _OF_THE_COTANGENT.items():
         if gap and np.linalg.norm(g - f(v) @ c.slopes) <= 1e-3 * gap:
             return f"the cotangent is misused: in its place stands {name}"

@@ -57,8 +57,15 @@ def probes(arrays: Arrays, labels: list[str], full: int, rng: np.random.Generato
 
 
 def dense(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Random numbers of either sign, none small: nothing hides behind a tiny weight."""
-    return np.asarray(rng.uniform(0.5, 1.5, shape) * rng.choice([-1.0, 1.0], shape))
+    """Random numbers of either sign, none small: nothing hides behind a tiny weight.
+
+    One at least is negative. Unit vectors are not, and a rule that takes the absolute value of its
+    cotangent is right for those.
+    """
+    found = np.asarray(rng.uniform(0.5, 1.5, shape) * rng.choice([-1.0, 1.0], shape))
+    if found.size and (found > 0).all():
+        found.flat[0] *= -1
+    return found
 
 
 def split(vector: np.ndarray, like: Arrays) -> Arrays:
