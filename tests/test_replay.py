@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import HealthCheck, find, given, settings, strategies as st
 
 import minigrad as mg
 from minigrad.ops.registry import OPERATIONS
@@ -23,7 +23,9 @@ from minigrad.recording import record
 from minigrad.testing import gradcheck, replay
 from minigrad.testing.calls import draw
 from minigrad.testing.literals import MOST, Numbers
+from minigrad.testing.programs import programs
 from minigrad.testing.strategies import LAYOUTS, repeated
+from minigrad.testing.strategies.calls import operation_calls
 
 FACTOR = 2.0
 
@@ -315,3 +317,26 @@ def test_names_of_replays(tmp_path: Path) -> None:
 def test_git_ignores_the_usual_folder(tmp_path: Path) -> None:
     path = replay.write(mg.ops.tanh, POINT, replay.named("x", tmp_path))
     assert path.parent.parent.joinpath(".gitignore").read_text() == "*\n"
+
+
+# What strategies draw
+
+
+def test_a_program_is_written_as_code(run: Any, capsys: Any, tmp_path: Path) -> None:
+    enough = settings(max_examples=200, database=None, derandomize=True)
+    with np.errstate(all="ignore"):
+        program = find(programs(4), lambda p: len(p.steps) == 4, settings=enough)
+        inputs = program.arrays()
+        names = run(program, inputs, kind=program.kind)
+        again, wanted = names["program"](*map(mg.from_numpy, inputs)), program(*inputs)
+    np.testing.assert_array_equal(again.data, wanted.data)
+    assert "def program(v0" in (tmp_path / "again.py").read_text()
+    assert status(names, capsys)[1].startswith("gradcheck of program: ")
+
+
+def test_a_drawn_call_of_an_operation(run: Any, capsys: Any, tmp_path: Path) -> None:
+    enough = settings(max_examples=200, database=None, derandomize=True)
+    call = find(operation_calls("softmax"), lambda c: c.layouts[0] == "gaps", settings=enough)
+    assert status(run(call, call.arrays, kind=call.kind), capsys)[0] == 0
+    text = (tmp_path / "again.py").read_text()
+    assert "operation=OPERATIONS['softmax']" in text and "layouts=('gaps',)" in text

@@ -65,11 +65,12 @@ class Numbers:
             return "..." if value is ... else repr(value)
         if isinstance(value, (float, complex)):
             return self._number(value)
-        if isinstance(value, np.dtype) or (
-            isinstance(value, type) and issubclass(value, np.generic)
-        ):
+        if isinstance(value, type) and issubclass(value, np.generic):
             self.imports.add("import numpy as np")
-            return f"np.dtype({np.dtype(value).str!r})"
+            return f"np.{value.__name__}"
+        if isinstance(value, np.dtype):
+            self.imports.add("import numpy as np")
+            return f"np.dtype({value.str!r})"
         if isinstance(value, slice):
             parts = (value.start, value.stop, value.step)
             return f"slice({', '.join(self.literal(p) for p in parts)})"

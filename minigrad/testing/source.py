@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..ops.registry import OPERATIONS
+from ..ops.registry import OPERATIONS, Operation
 from .calls import Call
 from .literals import Numbers, Unwritable
 
@@ -67,6 +67,9 @@ class Source:
             if type(value) is list:
                 return f"[{', '.join(inside)}]"
             return f"({', '.join(inside)}{',' if len(inside) == 1 else ''})"
+        if isinstance(value, Operation) and OPERATIONS.get(value.name) is value:
+            self.numbers.imports.add("from minigrad.ops.registry import OPERATIONS")
+            return f"OPERATIONS[{value.name!r}]"
         if callable(value) and not isinstance(value, (type, np.generic)):
             return self.function(value)
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -85,6 +88,8 @@ class Source:
             return self._call(fn)
         if isinstance(fn, functools.partial):
             return self._partial(fn)
+        if type(fn).__name__ == "Program" and all(step.call for step in fn.steps):
+            return self._program(fn)
         name = getattr(fn, "__name__", "")
         if name in OPERATIONS and getattr(ops, name, None) is fn:
             self.numbers.imports.add("import minigrad as mg")
@@ -117,6 +122,16 @@ class Source:
         self._names[name] = call
         head = f"def {name}({', '.join(places)}):"
         self._definitions.append(f"{head}\n    return {called}({', '.join(arguments)})")
+        return name
+
+    def _program(self, program: Any) -> str:
+        """A random program prints as a function of the operations."""
+        needed = ("from minigrad import ops", "from minigrad.testing.programs import fit")
+        self.numbers.imports.update(("import numpy as np", *needed))
+        self._names |= {"ops": ops, "fit": program}
+        name = self._free("program")
+        self._names[name] = program
+        self._definitions.append(str(program).replace("def program(", f"def {name}(", 1))
         return name
 
     def _argument(self, argument: Any) -> str:
