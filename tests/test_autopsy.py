@@ -7,8 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings, strategies as st
 
-from minigrad.testing import Finding, gradcheck
+from minigrad import as_tensor, ops, record
+from minigrad.graph import OUTPUT
+from minigrad.testing import FAMILIES, Finding, gradcheck
+from minigrad.testing.autopsy import TESTS
 
 RNG = np.random.default_rng(5)
 X = RNG.uniform(0.5, 1.5, (3, 4)) * RNG.choice([-1.0, 1.0], (3, 4))
@@ -301,3 +305,122 @@ def test_planted_faults_are_named(family: str, case: Case) -> None:
     finding = diagnosed(*case)
     assert finding.fault == family, f"{finding.fault}: {finding.note}"
     assert finding.note
+
+
+# Second order
+
+
+def unary(forward: Callable[..., Any], rule: Callable[..., Any], output: bool = False) -> Any:
+    """An operation of tensors with this rule."""
+
+    def operation(x: Any) -> Any:
+        x = as_tensor(x)
+        return record(operation, forward(x.data), (x, rule, OUTPUT if output else x))
+
+    return operation
+
+
+def constant(x: Any) -> Any:
+    """Its numbers, detached: an array stays itself in the pass of arrays."""
+    return x if isinstance(x, np.ndarray) else x.detach()
+
+
+SECOND_ORDER: dict[str, Any] = {
+    "all of it": unary(np.exp, lambda g, y: g * constant(y), output=True),
+    "a factor": unary(lambda x: x**3, lambda g, x: g * 3 * constant(x) * x),
+    "a square": unary(np.tanh, lambda g, y: g * (1 - constant(y) ** 2), output=True),
+    "one term of two": unary(
+        lambda x: x * np.sin(x), lambda g, x: g * (ops.sin(x) + x * ops.cos(constant(x)))
+    ),
+    "the normaliser": unary(
+        lambda x: softmax(x),
+        lambda g, y: y * (g - ops.sum(g * constant(y), -1, keepdim=True)),
+        output=True,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SECOND_ORDER)
+def test_values_detached_in_second_order(name: str) -> None:
+    finding = diagnosed(SECOND_ORDER[name], [X], order=2)
+    assert finding.order == 2
+    assert finding.fault in ("detached", "factor"), f"{finding.fault}: {finding.note}"
+    assert finding.fault == "detached" or name == "a factor"
+
+
+# Any shape
+
+
+@st.composite
+def inputs(draw: Any, square: bool = False) -> np.ndarray:
+    rows, columns = draw(st.integers(2, 5)), draw(st.integers(2, 5))
+    seed = draw(st.integers(0, 2**32 - 1))
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(rows, rows if square else columns))
+
+
+@settings(max_examples=25)
+@given(x=inputs(), factor=st.floats(0.1, 10).filter(lambda f: abs(f - 1) > 1e-3))
+def test_any_factor(x: np.ndarray, factor: float) -> None:
+    pair = (np.sin, lambda g, x: factor * g * np.cos(x))
+    finding = diagnosed(pair, [x])
+    assert finding.fault == "factor"
+    assert f"{factor:.6g} times" in finding.note
+
+
+@settings(max_examples=25)
+@given(x=inputs(), axis=st.integers(0, 1), data=st.data())
+def test_any_shift(x: np.ndarray, axis: int, data: st.DataObject) -> None:
+    by = data.draw(st.integers(1, x.shape[axis] - 1))
+    pair = (np.sin, lambda g, x: np.roll(g * np.cos(x), by, axis))
+    finding = diagnosed(pair, [x])
+    assert finding.fault == "shifted"
+    near = {by, by - x.shape[axis]}  # once around
+    assert any(f"shifted by {s} along axis {axis}" in finding.note for s in near)
+
+
+@settings(max_examples=25)
+@given(x=inputs(square=True))
+def test_any_transposition(x: np.ndarray) -> None:
+    pair = (np.exp, lambda g, x: (g * np.exp(x)).T)
+    assert diagnosed(pair, [x]).fault == "transposed"
+
+
+@settings(max_examples=25)
+@given(x=inputs(), data=st.data())
+def test_any_single_entry(x: np.ndarray, data: st.DataObject) -> None:
+    place = tuple(data.draw(st.integers(0, n - 1)) for n in x.shape)
+    pair = (lambda x: x @ x.T, lambda g, x: added((g + g.T) @ x, place, 0.01 * g.sum()))
+    finding = diagnosed(pair, [x])
+    assert finding.fault == "few entries"
+    assert f"1 of {x.size} entries" in finding.note
+    assert str(list(place)) in finding.note or "index" in finding.note, finding.note
+
+
+@settings(max_examples=15)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_noise_is_not_explained(seed: int) -> None:
+    """A rule that is wrong in no particular way has no name."""
+    rng = np.random.default_rng(seed)
+    x, off = rng.normal(size=(3, 4)), rng.uniform(0.5, 1.5, (3, 4))
+    assert diagnosed((np.sin, lambda g, x: g * np.cos(x) * off), [x]).fault == "unknown"
+
+
+# The table
+
+
+def test_every_family_is_planted_and_described() -> None:
+    assert set(PLANTED) == set(FAMILIES)
+    assert {family for family, _ in TESTS} < set(FAMILIES)
+    assert all(len(cases) >= 2 for cases in PLANTED.values())
+
+
+def test_a_function_that_refuses_what_the_autopsy_tries() -> None:
+    def strict(a: Any, b: Any) -> Any:
+        if b.shape != (4,):
+            raise ValueError("b must have 4 entries")
+        return a * b
+
+    finding = diagnosed((strict, lambda g, a, b: (g * b, g[0] * a[0])), [X, ROW])
+    assert finding.fault == "cotangent misused"  # all that can be seen: one row of g is used
+    assert "index 0 of axis 0" in finding.note

@@ -87,6 +87,8 @@ class Oracles:
             for line in lines
         ]
         largest = max([abs(s.value).max(initial=0.0) for s in slopes], default=0.0)
+        # Where there is nothing but rounding, other steps would not find more.
+        largest = max(largest, 1e-4 * self.scale)
         for i, (line, slope) in enumerate(zip(lines, slopes, strict=True)):
             if (slope.tolerance > 1e-6 * largest).any():
                 slopes[i] = line.best(self.scale, self.eps)
@@ -160,7 +162,7 @@ class Oracles:
         if found is None:
             return False
         (a,), (b,) = found.slopes, self.differences([probe])
-        largest = max(abs(a.value).max(initial=0.0), abs(b.value).max(initial=0.0))
+        largest = max(abs(a.value).max(), abs(b.value).max(), 1e-4 * self.scale)
         allowed = a.tolerance + b.tolerance + 1e-10 * largest
         return bool((abs(a.value - b.value) <= allowed).all()) and bool(
             (b.tolerance <= 1e-3 * largest).all()
