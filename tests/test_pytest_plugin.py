@@ -6,8 +6,8 @@ import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -205,22 +205,25 @@ def test_pair(): pass
     assert "1 failed, 2 passed" in output and "order 2, input 0" in output
 
 
-@pytest.mark.parametrize(
-    ("marker", "words"),
-    [
-        ("fn=mg.tanh", "missing a required argument: 'strategy'"),
-        ("mg.tanh, some, orders=2", "got an unexpected keyword argument 'orders'"),
-        ("3, some", "wants a function or a pair of functions, got int"),
-        ("mg.tanh, np.ones(3)", "wants a Hypothesis strategy of inputs, got ndarray"),
-        ("mg.tanh, some, kind='round'", "kind 'round' is none of"),
-        ("mg.tanh, some, order=0", "order must be 1 or more"),
-        ("mg.tanh, st.just('a')", "none of the inputs is of floating-point type"),
-    ],
-)
-def test_markers_that_make_no_sense(marker: str, words: str, project: Project) -> None:
-    status, output = project.pytest(f"@pytest.mark.gradients({marker})\ndef test_it(): pass\n")
-    assert status == 1
-    assert words in output
+SENSELESS = [
+    ("fn=mg.tanh", "missing a required argument: 'strategy'"),
+    ("mg.tanh, some, orders=2", "got an unexpected keyword argument 'orders'"),
+    ("3, some", "wants a function or a pair of functions, got int"),
+    ("mg.tanh, np.ones(3)", "wants a Hypothesis strategy of inputs, got ndarray"),
+    ("mg.tanh, some, kind='round'", "kind 'round' is none of"),
+    ("mg.tanh, some, order=0", "order must be 1 or more"),
+    ("mg.tanh, st.just('a')", "none of the inputs is of floating-point type"),
+]
+
+
+def test_markers_that_make_no_sense(project: Project) -> None:
+    marked = [f"@pytest.mark.gradients({marker})" for marker, _ in SENSELESS]
+    tests = [f"{marker}\ndef test_{i}(): pass\n" for i, marker in enumerate(marked)]
+    status, output = project.pytest("\n".join(tests))
+    assert status == 1 and f"{len(SENSELESS)} failed" in output
+    for i, (_, words) in enumerate(SENSELESS):
+        report = output.partition(f"__ test_{i} __")[2].partition("__ test_")[0]
+        assert words in report
 
 
 def test_the_fixture_takes_no_max_examples_for_inputs(project: Project) -> None:
@@ -277,26 +280,29 @@ def test_it(gradcheck): gradcheck(Model(), np.ones(3))
 
 
 @pytest.mark.parametrize(
-    ("option", "words"),
+    ("read", "text", "words"),
     [
-        ("--minigrad-backends=fast", "no backend 'fast'; there are reference, numba"),
-        ("--minigrad-backends=", "no backend ''"),
-        ("--minigrad-order=0", "wants a whole number of at least 1, got '0'"),
-        ("--minigrad-order=two", "got 'two'"),
+        (pytest_minigrad._backends, "fast", "no backend 'fast'; there are reference, numba"),
+        (pytest_minigrad._backends, "", "no backend ''"),
+        (pytest_minigrad._backends, "numba,,", "no backend ''"),
+        (pytest_minigrad._order, "0", "wants a whole number of at least 1, got '0'"),
+        (pytest_minigrad._order, "two", "got 'two'"),
     ],
 )
-def test_options_that_make_no_sense(option: str, words: str, project: Project) -> None:
-    status, output = project.pytest(RIGHT, option)
-    assert status == 4
-    assert words in output
+def test_options_that_make_no_sense(read: Any, text: str, words: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=words):
+        read(text)
+
+
+def test_a_bad_option_stops_pytest(project: Project) -> None:
+    status, output = project.pytest(RIGHT, "--minigrad-backends=fast")
+    assert status == 4 and "no backend 'fast'; there are reference, numba" in output
 
 
 def test_the_backends_are_those_of_the_kernels() -> None:
     assert set(BACKENDS) == set(minigrad_kernels.BACKENDS)
-    read: Callable[[str], object] = pytest_minigrad._backends
-    assert read("numba, cuda,numba") == ("numba", "cuda")
-    with pytest.raises(argparse.ArgumentTypeError):
-        read("numba,,")
+    assert pytest_minigrad._backends("numba, cuda,numba") == ("numba", "cuda")
+    assert pytest_minigrad._order("2") == 2
 
 
 def test_a_stranger_pays_nothing(project: Project) -> None:
