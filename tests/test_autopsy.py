@@ -424,3 +424,14 @@ def test_a_function_that_refuses_what_the_autopsy_tries() -> None:
     finding = diagnosed((strict, lambda g, a, b: (g * b, g[0] * a[0])), [X, ROW])
     assert finding.fault == "cotangent misused"  # all that can be seen: one row of g is used
     assert "index 0 of axis 0" in finding.note
+
+
+def test_a_large_gradient_that_is_wrong_at_a_border_has_examples() -> None:
+    """Too many entries to list, and no fault that is known."""
+
+    def border(g: Any, x: Any) -> Any:
+        return spoilt(g * np.cos(x), np.s_[:, -1], 0.9)
+
+    finding = diagnosed((np.sin, border), [RNG.normal(size=(60, 50))])
+    assert finding.fault == "unknown"
+    assert "among others [" in finding.note and ", 49]" in finding.note, finding.note

@@ -299,11 +299,13 @@ def _common(c: Case, wrong: np.ndarray) -> str:
 
 
 def searched(c: Case, most: int = 12) -> np.ndarray:
-    """The wrong entries of a large gradient, found by halving: group testing.
+    """The wrong entries of a large gradient, found by halving: group testing. None if too many.
 
     For one cotangent v, the rule's gradient less the right one is a vector e of which <e, u> can be
     measured for any u. A random u on half of the entries is zero only if no wrong one is there.
     """
+    if c.examples is not None:
+        return c.examples if c.examples.size < most else np.zeros(0, int)
     here = c.comparison
     v = dense(here.rng, here.here.shape)
     g = c.pull(v)
@@ -323,7 +325,8 @@ def searched(c: Case, most: int = 12) -> np.ndarray:
             found.append(int(part[0]))
         else:
             pending += [part[: part.size // 2], part[part.size // 2 :]]
-    return np.array(sorted(found)) if not pending else np.zeros(0, int)
+    c.examples = np.array(sorted(found), int)
+    return c.examples if len(found) < most else np.zeros(0, int)
 
 
 def in_common(c: Case) -> str:
@@ -332,6 +335,9 @@ def in_common(c: Case) -> str:
     if not total:
         return "no known fault explains it"
     text = f"no known fault explains it; {total} of {c.wrong.size} entries are wrong"
+    if c.examples is not None and c.examples.size:
+        such = ", ".join(index(int(i), c.x.shape) for i in c.examples[:6])
+        text += f"; of {c.label} among others {such}"
     if c.full:
         columns, rows = c.wrong.any(axis=0), c.wrong.any(axis=1)
         text += f", in {int(columns.sum())} of {c.x.size} entries of {c.label}"
