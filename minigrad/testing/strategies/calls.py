@@ -49,7 +49,7 @@ _JUMPS = {
     "elu_gradient",
     "softplus_gradient",
 }
-# Not differentiable where all entries are equal.
+# Not differentiable where all entries are equal, nearly singular where they nearly are.
 _NEEDS_SPREAD = {"std"}
 
 
@@ -200,7 +200,7 @@ class _Numbers:
         if operation.name in _JUMPS:
             self.allowed = ("random", "separated")
         elif operation.name in _NEEDS_SPREAD:
-            self.allowed = ("random", "separated", "beside")
+            self.allowed = ("random", "separated")
         elif operation.name == "norm" and _singular_norm(sample):
             self.allowed, self.off_zero = ("random", "separated"), True
         marks = {0.0, 0.5, 1.0, 2.0, *constants}

@@ -1,0 +1,76 @@
+"""The gradient checker does not accuse rules that are right. 20,000 examples: `benchmarks`."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import find
+
+from benchmarks import false_alarms
+from benchmarks.false_alarms import Row, check_operation, judge, operations, shared, table
+from minigrad import as_tensor, record
+from minigrad.ops.registry import OPERATIONS, Operation, real, sample
+from minigrad.testing.strategies import operation_calls
+
+# Where kinks, ties and cancellation are: some examples more than the two that the others get.
+HARD = {
+    **dict.fromkeys(["relu", "abs", "clip", "maximum", "minimum", "max", "amax", "sort"], 8),
+    **dict.fromkeys(["sqrt", "where", "max_pool2d", "norm", "layer_norm", "var", "softmax"], 6),
+}
+
+
+@pytest.mark.parametrize("name", operations())
+def test_right_rules_are_called_right(name: str) -> None:
+    row = check_operation(name, HARD.get(name, 2), first=1)
+    assert not row.alarms, "\n".join(f"{call}\n{said}" for call, said in row.alarms)
+    assert row.examples and sum(row.statuses.values()) >= row.examples
+
+
+def test_a_wrong_rule_alarms() -> None:
+    """The same judge, on a rule that forgets a factor at a kink only: 2 instead of 0 to 1."""
+
+    def relu(x):  # type: ignore[no-untyped-def]
+        x = as_tensor(x)
+        slope = np.where(x.data == 0, 2.0, x.data > 0)
+        return record(relu, np.maximum(x.data, 0), (x, lambda g, s: g * s, as_tensor(slope)))
+
+    wrong = Operation(relu, (sample(real(3, 4)),), (), "piecewise")
+    row = Row("relu", "piecewise")
+    for way, alarms in (("separated", 0), ("landmarks", 1)):
+        judge(find(operation_calls(wrong, ways=(way,)), lambda c: True), row, "piecewise", 1)
+        assert len(row.alarms) == alarms
+    call, said = row.alarms[0]
+    assert "landmarks" in call and "SUBDIFFERENTIAL" in said
+    assert row.examples == 2 and row.statuses["outside"] == 1
+
+
+def test_exceptions_are_alarms() -> None:
+    row = Row("relu", "piecewise")
+    judge(find(operation_calls("relu"), lambda c: True), row, "no such kind")
+    assert "ValueError" in row.alarms[0][1]
+
+
+def test_examples_are_shared_by_the_number_of_samples() -> None:
+    names = operations()
+    tasks = dict(shared(names, 20_000))
+    assert sum(tasks.values()) == 20_000 and set(tasks) == set(names)
+    assert tasks["matmul"] > 5 * tasks["mm"]
+    assert dict(shared(["relu"], 7)) == {"relu": 7}
+    assert set(OPERATIONS) - set(names) == set(false_alarms.NO_TENSOR)
+
+
+def test_the_table_has_a_line_for_each_operation_and_one_for_all() -> None:
+    rows = [Row("relu", "piecewise", 3, too_close=1), Row("exp", "analytic", 4)]
+    rows[0].statuses.update(equal=2, kink=1)
+    rows[1].alarms.append(("exp(3)", "wrong"))
+    lines = [line.split() for line in table(rows).splitlines()]
+    assert lines[1] == ["relu", "piecewise", "3", "2", "1", "0", "1", "0", "0.0"]
+    assert lines[2] == ["exp", "analytic", "4", "0", "0", "0", "0", "1", "0.0"]
+    assert lines[3] == ["all", "7", "2", "1", "0", "1", "1", "0.0"]
+
+
+def test_wrong_arguments_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, words in ((["relux"], "no operation relux"), (["--examples", "0"], "at least")):
+        with pytest.raises(SystemExit, match="2"):
+            false_alarms.main(arguments)
+        assert words in capsys.readouterr().err
