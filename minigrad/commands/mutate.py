@@ -45,7 +45,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     p.add_argument("--no-tests", action="store_true", help="gradcheck only, and not the engine")
     p.add_argument("--processes", type=positive, default=_cores(), help="(one for each core)")
-    p.add_argument("--limit", type=float, default=120.0, help="seconds for one mutant (120)")
+    p.add_argument("--limit", type=float, default=300.0, help="seconds for one mutant (300)")
     p.add_argument("--json", type=Path, metavar="FILE", help="write all results there")
     p.set_defaults(run=run)
 

@@ -42,7 +42,7 @@ def mutate(
     modules: Sequence[str] = (),
     shapes: str | None = None,
     tests: Path | None = None,
-    limit: float = 120.0,
+    limit: float = 300.0,
     processes: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> Report:

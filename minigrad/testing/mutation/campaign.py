@@ -40,7 +40,7 @@ class Plan:
 
     targets: Targets
     tests: Path | None = None
-    limit: float = 120.0
+    limit: float = 300.0
     processes: int = 0
 
 

@@ -33,12 +33,14 @@ class EngineMutant:
         place: the function, as `module:function` or `module:class.function`.
         old: what stands there, exactly once.
         new: what stands there instead.
+        first: the file of `TESTS` that is most likely to notice, and is run first.
     """
 
     meaning: str
     place: str
     old: str
     new: str
+    first: str = TESTS[0]
 
     def function(self) -> FunctionType:
         """The function to be changed."""
@@ -153,6 +155,7 @@ ENGINE: dict[str, EngineMutant] = {
         "graph:propagate",
         "if node.turn > latest_change:",
         "if False:",
+        first="test_inplace.py",
     ),
     "shared memory": EngineMutant(
         "a leaf's gradient may be memory that somebody else holds",
@@ -165,12 +168,14 @@ ENGINE: dict[str, EngineMutant] = {
         "graph:Joint.contributions",
         "list(reversed(found))",
         "list(found)",
+        first="test_joint_rules.py",
     ),
     "wrong ones wanted": EngineMutant(
         "a joint rule is asked for gradients that nobody wants",
         "graph:Joint.contributions",
         "wanted = tuple([parent in leading for parent in self.parents])",
         "pass",
+        first="test_joint_rules.py",
     ),
     "first copy": EngineMutant(
         "of the copies that broadcasting made one is taken, not the sum",
@@ -183,6 +188,7 @@ ENGINE: dict[str, EngineMutant] = {
         "autograd:_TensorValues.fit",
         "c.sum(axes, keepdim=True)",
         "c[tuple(slice(0, 1) if i in axes else slice(None) for i in range(c.ndim))]",
+        first="test_every_operation.py",
     ),
     "new axes only": EngineMutant(
         "broadcasting is undone along new dimensions only",
@@ -195,6 +201,7 @@ ENGINE: dict[str, EngineMutant] = {
         "autograd:_run",
         "seeds[node] + value if node in seeds else value",
         "value",
+        first="test_every_operation.py",
     ),
     "recording left on": EngineMutant(
         "after a pass the thread does not record as before",
@@ -225,6 +232,7 @@ ENGINE: dict[str, EngineMutant] = {
         "graph:leading_to",
         "if parent in leading:",
         "if parent in wanted:",
+        first="test_engine_random_programs.py",
     ),
 }
 """The engine's mutants, by name."""

@@ -120,7 +120,7 @@ def _letter(results: Sequence[Result]) -> str:
 
 def _survivor(r: Result) -> Iterator[str]:
     m = r.mutant
-    yield f"SURVIVED: {m}"
+    yield f"{'SURVIVED' if r.status == 'survived' else 'NOT JUDGED IN TIME'}: {m}"
     yield f"    {r.how}"
     if m.operation == "engine":
         yield f"    to see it: with minigrad.testing.mutation.damaged({m.mutation!r}): ..."

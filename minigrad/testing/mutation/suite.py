@@ -12,15 +12,16 @@ from pathlib import Path
 
 import minigrad
 
-from .engine import TESTS
+from .engine import ENGINE, TESTS
 from .judge import Mutant
 
 MUTANT, WORD = "MINIGRAD_MUTANT", "MINIGRAD_MUTANT_TESTS"
 """Environment variables that tell `pytest_plugin` what to break, and which tests to run."""
 
 MACHINES = re.compile("cuda|cupy|emulator|benchmark|gpu|kernel|mutation|docs|examples|wheel")
-"""Files of tests that ask for no gradients: of kernels, of machines, of documents."""
+"""Files among the library's own tests that ask for no gradients: of kernels, of machines, ..."""
 
+EVERY_OPERATION = "test_every_operation.py"
 NOTHING_COLLECTED = 5
 
 
@@ -48,16 +49,18 @@ class Suite:
     def on_rule(self, mutant: Mutant) -> str:
         """The first test that fails, of those that name the operation; "" if none does."""
         name = mutant.rule.partition("[")[0]
-        files = [
-            f
-            for f in self.files
-            if f.name == "test_every_operation.py"
-            or (not MACHINES.search(f.stem) and mentions(f.read_text(encoding="utf-8"), name))
-        ]
-        files.sort(key=lambda f: f.name != "test_every_operation.py")
+        files = [f for f in self.files if self._is_about(f, name)]
+        files.sort(key=lambda f: f.name != EVERY_OPERATION)
         if not files:
             return ""
         return self._failing(files, [mutant.rule, mutant.mutation, mutant.variant], name)
+
+    def _is_about(self, file: Path, name: str) -> bool:
+        if file.name == EVERY_OPERATION:
+            return True
+        if self.folder == own_tests() and MACHINES.search(file.stem):
+            return False
+        return mentions(file.read_text(encoding="utf-8"), name)
 
     def on_engine(self, name: str) -> str:
         """The first of the engine's tests that fails with this fault; "" if none does.
@@ -68,6 +71,7 @@ class Suite:
         files = [self.folder / test for test in TESTS if (self.folder / test).is_file()]
         if not files:
             raise ValueError(f"mutate: {self.folder} holds no tests of the engine: {TESTS}")
+        files.sort(key=lambda file: file.name != ENGINE[name].first)
         return self._failing(files, [name], "")
 
     def _failing(self, files: Sequence[Path], mutant: Sequence[str], word: str) -> str:
