@@ -8,8 +8,9 @@ from hypothesis import find
 
 from benchmarks import false_alarms
 from benchmarks.false_alarms import Row, check_operation, judge, operations, shared, table
-from minigrad import as_tensor, record
+from minigrad import as_tensor, ops, record
 from minigrad.ops.registry import OPERATIONS, Operation, real, sample
+from minigrad.testing import gradcheck
 from minigrad.testing.strategies import operation_calls
 
 # Where kinks, ties and cancellation are: some examples more than the two that the others get.
@@ -74,3 +75,57 @@ def test_wrong_arguments_of_the_command(capsys: pytest.CaptureFixture[str]) -> N
         with pytest.raises(SystemExit, match="2"):
             false_alarms.main(arguments)
         assert words in capsys.readouterr().err
+
+
+# What kept the checker from false alarms
+
+
+def test_zeros_that_are_left_by_cancellation_are_no_mistake() -> None:
+    """A normalization of equal numbers: derivatives that are zero but for rounding."""
+    equal = np.full((3, 4), 0.7)
+    for function in (lambda x: ops.softmax(x, 1), lambda x: ops.layer_norm(x, 4), ops.var):
+        verdict = gradcheck(
+            lambda x, f=function: f(ops.broadcast_to(x[..., :1], (3, 4))), [equal], order=2
+        )
+        assert verdict.ok, str(verdict)
+
+
+def test_rounding_hides_no_mistake() -> None:
+    """A rule in half precision changes with the last digits too, but by too much."""
+
+    def coarse(x):  # type: ignore[no-untyped-def]
+        x = as_tensor(x)
+        slope = np.cos(x.data).astype(np.float16).astype(np.float64)
+        return record(coarse, np.sin(x.data), (x, lambda g, s: g * s, as_tensor(slope)))
+
+    assert not gradcheck(coarse, [np.linspace(0.1, 2, 12)], kind="smooth").ok
+
+
+def test_a_tiny_gradient_that_is_left_out_is_a_mistake() -> None:
+    """4e-44 is no rounding of zero."""
+
+    def shifted(x):  # type: ignore[no-untyped-def]
+        x = as_tensor(x)
+        return record(shifted, np.exp(x.data - 100), (x, lambda g: g * 0, None))
+
+    assert not gradcheck(shifted, [np.array([0.5, 1.0])], kind="smooth").ok
+
+
+def test_at_a_kink_there_is_no_second_order() -> None:
+    for function, x in ((ops.relu, [0.0, 1.0]), (ops.abs, [0.0, -1.0]), (ops.amax, [1.0, 1.0])):
+        verdict = gradcheck(function, [np.array(x)], order=2, kind="piecewise")
+        assert verdict.ok, str(verdict)
+        assert {f.order for f in verdict.findings} == {1}
+        assert "no higher derivatives" in str(verdict)
+
+
+def test_a_function_may_refuse_what_is_outside_its_domain() -> None:
+    """Oracles try numbers that are far from the point."""
+
+    def strict(x):  # type: ignore[no-untyped-def]
+        if (as_tensor(x).data <= 0).any():
+            raise ValueError("wants positive numbers")
+        return ops.log(x)
+
+    verdict = gradcheck(strict, [np.array([1e-4, 0.5, 2.0])], order=2, kind="smooth")
+    assert verdict.ok, str(verdict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,7 @@ def gradcheck(
     problems = list(promises.usable(function))
     findings: list[Finding] = []
     hint = _declared(fn) if kind == "auto" else ""
+    previous: Comparison | None = None
     for level in range(1, order + 1):
         if problems:
             break
@@ -95,16 +97,31 @@ def gradcheck(
         if level == 1:
             problems += promises.own_types(fn, inputs, checked, cotangents)
         comparison = Comparison(function, kind, hint, level, rng, full)
-        findings += comparison.findings()
+        found = list(comparison.findings())
+        if previous is not None and not all(f.ok for f in found) and previous.has_kink():
+            # The rule was right in the middle between the slopes of two sides, where it jumps.
+            findings = [_last(f) for f in findings]
+            break
         problems += comparison.problems
+        previous = comparison
         if not promises.same(before, function.values(function.point)):
             problems.append(
                 "the function gives something else after it was called with other inputs: it "
                 "depends on a state that its calls change"
             )
+        if level < order and any(f.status == "kink" for f in found):
+            # The gradient jumps here: it has no derivative that could be compared.
+            findings += [_last(f) if f.status == "kink" else f for f in found]
+            break
+        findings += found
         if not isinstance(function, Pair):
             function = Pullback(function, cotangents)
     return Verdict(name, tuple(findings), tuple(problems))
+
+
+def _last(f: Finding) -> Finding:
+    """A finding at a kink, behind which there is nothing to differentiate."""
+    return replace(f, note=f.note or "the gradient jumps here: it has no higher derivatives")
 
 
 def assert_gradients(

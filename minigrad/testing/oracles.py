@@ -94,7 +94,13 @@ class Line:
             for x, u in zip(self.point, self.direction, strict=True)
         ]
         with np.errstate(all="ignore"):
-            return flat(self.function(moved))
+            try:
+                return flat(self.function(moved))
+            except (ValueError, ArithmeticError):
+                if isinstance(t, complex):
+                    raise
+                # Functions may refuse what is outside their domain.
+                return np.full(flat(self.function(self.point)).shape, np.nan)
 
     def difference(self, step: float) -> np.ndarray:
         """The central difference quotient."""

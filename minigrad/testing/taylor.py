@@ -115,11 +115,19 @@ class Study:
 
         An error e of the rule adds e h: so e is at most the remainder over the step.
         """
+        # Where it shrinks so with every step there is nothing else, however small it is.
+        return self.most <= 1e-4 * abs(self.said) or bool(self.slope > 1.8 and self.counting.all())
+
+    @property
+    def most(self) -> float:
+        """The largest error that the rule may have, if the remainder shrinks as h^2; else infinity.
+
+        It is the remainder over the step, at the narrowest step that counts.
+        """
         rows = np.flatnonzero(self.counting)
         if rows.size < 3 or not self.slope > 1.8:
-            return False
-        most = self.remainders[rows[-1]] / self.steps[rows[-1]]
-        return bool(most <= 1e-4 * abs(self.said))
+            return math.inf
+        return float(self.remainders[rows[-1]] / self.steps[rows[-1]])
 
     @property
     def says_wrong(self) -> bool:
