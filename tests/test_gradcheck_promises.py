@@ -343,7 +343,7 @@ def test_plot(tmp_path: Path) -> None:
 
 
 def test_the_curves_show_the_fault() -> None:
-    from minigrad.testing.plot import curves
+    from minigrad.testing.checker.plot import curves
 
     right = gradcheck(SIN, [X]).findings[0].study
     wrong = gradcheck((np.sin, lambda g, x: 1.01 * g * np.cos(x)), [X]).findings[0].study

@@ -22,8 +22,8 @@ from minigrad.ops.registry import OPERATIONS
 from minigrad.recording import record
 from minigrad.testing import gradcheck, replay
 from minigrad.testing.calls import draw
-from minigrad.testing.literals import MOST, Numbers
 from minigrad.testing.programs import programs
+from minigrad.testing.replay.literals import MOST, Numbers
 from minigrad.testing.strategies import LAYOUTS, repeated
 from minigrad.testing.strategies.calls import operation_calls
 

@@ -2,8 +2,13 @@
 
 `gradcheck` and `assert_gradients` need NumPy only. `minigrad.testing.strategies`, which draws
 tensors, shapes, layouts and whole programs, needs the package hypothesis, and is imported apart.
+
+`checker` compares rules with derivatives that need none, and `autopsy` names the fault that
+explains a mismatch. `calls` draws calls of operations, `backends` and `everything` check them on
+every backend. `strategies` and `programs` draw inputs and graphs, `replay` writes a failing check
+as a script, `plugin` serves pytest, and `mutation` asks whether tests would notice a fault.
 """
 
 from .autopsy import FAMILIES as FAMILIES
-from .gradcheck import assert_gradients as assert_gradients, gradcheck as gradcheck
-from .verdict import Finding as Finding, Verdict as Verdict
+from .checker.gradcheck import assert_gradients as assert_gradients, gradcheck as gradcheck
+from .checker.verdict import Finding as Finding, Verdict as Verdict

@@ -21,9 +21,9 @@ from minigrad_kernels import BACKENDS, Implementation, Kernel
 from ..autograd import grad
 from ..modes import enable_grad
 from ..tensor import Tensor, to_array, wrap
-from .functions import differentiable_outputs
-from .gradcheck import gradcheck
-from .verdict import Verdict
+from .checker.functions import differentiable_outputs
+from .checker.gradcheck import gradcheck
+from .checker.verdict import Verdict
 
 ULPS = 2000
 """How far single precision may be from double precision, in units in the last place of the largest

@@ -19,8 +19,8 @@ import minigrad_kernels as kernels
 from ..tensor import Tensor
 from . import replay
 from .backends import gradcheck_on, observed, place
-from .gradcheck import gradcheck
-from .verdict import Verdict
+from .checker.gradcheck import gradcheck
+from .checker.verdict import Verdict
 
 AUTOMATIC = "automatic"
 """Stands for the backend where none was asked for: each kernel chooses its implementation."""

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ...ops.elementwise import vanishing
-from ..gradcheck import gradcheck
+from ..checker.gradcheck import gradcheck
 from .mutations import MUTATIONS, SECOND_ORDER, unread
 from .rules import Edge, intercepted, title
 from .survey import Case, Facts, Survey, gradients, same

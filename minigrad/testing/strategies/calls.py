@@ -197,9 +197,7 @@ class _Numbers:
         # Smooth operations ask for separated numbers to stay off a pole at 0.
         self.off_zero = separated and operation.kind in ("analytic", "smooth")
         self.allowed: tuple[str, ...] = WAYS
-        if operation.name in _JUMPS:
-            self.allowed = ("random", "separated")
-        elif operation.name in _NEEDS_SPREAD:
+        if operation.name in _JUMPS or operation.name in _NEEDS_SPREAD:
             self.allowed = ("random", "separated")
         elif operation.name == "norm" and _singular_norm(sample):
             self.allowed, self.off_zero = ("random", "separated"), True

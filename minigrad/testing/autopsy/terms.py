@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ..checker.probes import dense
 from .axes import axes_named, describe, index, subsets
 from .evidence import Case
-from .probes import dense
 
 # Narrower than the first step: truncations of thousands of outputs add up, more than roundings do.
 SEARCH_STEP = 3e-5

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .oracles import FIRST_STEP, Line
-from .probes import Arrays, Probes, dense
+from ..checker.oracles import FIRST_STEP, Line
+from ..checker.probes import Arrays, Probes, dense
 
 if TYPE_CHECKING:
-    from .compare import Comparison
+    from ..checker.compare import Comparison
 
 Map = Callable[[np.ndarray], np.ndarray]
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import grad
-from ..modes import enable_grad, no_grad
-from ..ops import to
-from ..tensor import Tensor, to_array, wrap
+from ...autograd import grad
+from ...modes import enable_grad, no_grad
+from ...ops import to
+from ...tensor import Tensor, to_array, wrap
 
 Arrays = list[np.ndarray]
 

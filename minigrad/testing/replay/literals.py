@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import Tensor
+from ...tensor import Tensor
 
 MOST = 200
 """Arrays of more numbers than that are packed."""

@@ -3,8 +3,8 @@
 The script uses public names alone, and no file but those the function was imported from. It prints
 the verdict; its status is 1 while the gradients are wrong, and 0 once they are mended.
 
-How a function is written is in `minigrad.testing.source`, how numbers are is in
-`minigrad.testing.literals`.
+How a function is written is in `minigrad.testing.replay.source`, how numbers are is in
+`minigrad.testing.replay.literals`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import __version__
-from ..tensor import Tensor, to_array
+from ... import __version__
+from ...tensor import Tensor, to_array
 from .literals import Unwritable
 from .source import Source
 

@@ -12,10 +12,10 @@ from functools import cached_property
 
 import numpy as np
 
+from ..autopsy import explain
+from ..autopsy.axes import axes_named, repeated_axes
+from ..autopsy.evidence import Case
 from . import rounding
-from .autopsy import explain
-from .axes import axes_named, repeated_axes
-from .evidence import Case
 from .functions import Function, Pullback
 from .kinks import Kinks
 from .measure import Measured, Oracles

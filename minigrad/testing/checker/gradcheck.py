@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ..ops.registry import KINDS, OPERATIONS
-from ..tensor import Tensor
+from ...ops.registry import KINDS, OPERATIONS
+from ...tensor import Tensor
+from ..calls import Call
 from . import promises
-from .calls import Call
 from .compare import Comparison
 from .functions import Function, Pair, Pullback, as_function
 from .probes import dense

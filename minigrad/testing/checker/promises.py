@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import grad
-from ..modes import enable_grad
+from ...autograd import grad
+from ...modes import enable_grad
 from . import rounding
 from .functions import (
     Arrays,

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops
-from ..ops.registry import OPERATIONS, Operation
-from .calls import Call
+from ... import ops
+from ...ops.registry import OPERATIONS, Operation
+from ..calls import Call
 from .literals import Numbers, Unwritable
 
 _RESERVED = ("main", "sys", "gradcheck", "gradcheck_on", "strided", "unpacked", "inf", "nan")

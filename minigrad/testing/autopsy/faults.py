@@ -1,7 +1,7 @@
 """Known faults of gradient rules, from the sign to the wrong axis. Each has its test.
 
 A test gets a `Case` and returns a sentence if the fault explains the mismatch, else nothing. Those
-that look at single terms, points and entries are in `minigrad.testing.terms`.
+that look at single terms, points and entries are in `minigrad.testing.autopsy.terms`.
 """
 
 from __future__ import annotations
