@@ -267,6 +267,14 @@ def test_a_vacuous_check_says_so(function: Any, inputs: Any, words: str) -> None
     assert "VACUOUS" in str(verdict) and words in str(verdict), str(verdict)
 
 
+@pytest.mark.parametrize("full", [0, 160])
+def test_an_empty_input_beside_others(full: int) -> None:
+    """Also where the outputs are many, and seen by random combinations."""
+    verdict = gradcheck(lambda x, y: ops.cat([x, y]) ** 2, [X, np.zeros((0, 4))], full=full)
+    assert verdict.ok and not verdict.vacuous, str(verdict)
+    assert verdict.findings[1].compared == 0
+
+
 def test_a_check_that_compares_something_is_not_vacuous() -> None:
     verdict = gradcheck(lambda x, y: x * 2.0, [X, Y])
     assert not verdict.vacuous and "VACUOUS" not in str(verdict)

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..checker.oracles import FIRST_STEP, Line
-from ..checker.probes import Arrays, Probes, dense
+from ..checker.probes import Arrays, dense
 
 if TYPE_CHECKING:
-    from ..checker.compare import Comparison
+    from ..checker.block import Block
 
 Map = Callable[[np.ndarray], np.ndarray]
 
@@ -32,43 +32,30 @@ class Case:
     """One mismatch between the rule and the oracle, by one input.
 
     Args:
-        comparison: of which it is part.
-        k: which input.
-        start: where this input's entries start in a gradient by all inputs.
-        rules: V^T R, one row for each cotangent.
-        columns: the directions U.
-        slopes: J U, one column for each direction.
-        allowed: by how much V^T R U and V^T J U may differ.
+        block: where rule and oracle were compared.
         status: of the finding.
 
     Attributes:
+        comparison: of which it is part.
+        k: which input.
         x: the input; y: the output, if there is one only, else None.
+        rules: V^T R, one row for each cotangent.
+        slopes: J U, one column for each direction.
         said, seen: V^T R U and V^T J U.
         full: whether these are the whole Jacobians.
         wrong: where they differ by more than they may.
         gap: the norm of their difference.
     """
 
-    def __init__(
-        self,
-        comparison: Comparison,
-        k: int,
-        start: int,
-        rules: np.ndarray,
-        columns: Probes,
-        slopes: np.ndarray,
-        allowed: np.ndarray,
-        status: str,
-    ) -> None:
-        self.comparison, self.k, self.start, self.status = comparison, k, start, status
-        self.order = comparison.order
-        self.x = comparison.point[k]
-        self.label = comparison.function.labels[k]
-        outputs = comparison.outputs
+    def __init__(self, block: Block, status: str) -> None:
+        self.comparison, self.k = block.comparison, block.k
+        self.status: str = status
+        self.order = self.comparison.order
+        self.x, self.label, self.own = block.x, block.label, block.own
+        outputs = self.comparison.outputs
         self.y = outputs[0] if len(outputs) == 1 else None
-        self.rules, self.slopes = rules, slopes
-        self.cotangents, self.directions = comparison.rows.matrix, columns.matrix
-        self.allowed = allowed
+        self.rules, self.slopes, self.allowed = block.rules, block.slopes, block.allowed
+        self.cotangents, self.directions = self.comparison.rows.matrix, block.columns.matrix
         self.examples: np.ndarray | None = None  # wrong entries of a large gradient, once searched
         if not self.full and self._can_be_filled_in():
             self._fill_in()
@@ -95,7 +82,7 @@ class Case:
 
     def pull(self, v: np.ndarray) -> np.ndarray:
         """R^T v, the rule's gradient by this input, flat."""
-        return self.comparison.pull(v)[self.start : self.start + self.x.size]
+        return self.comparison.pull(v)[self.own]
 
     def numeric(self, direction: np.ndarray, k: int | None = None) -> np.ndarray:
         """J u by central differences, by this input or by another."""
@@ -115,7 +102,7 @@ class Case:
         here = self.comparison
         if self.directions is not None and here.eps < 1e-12:  # large: be quick
             return np.nan_to_num(line.difference(min(step, QUICK_STEP) * line.reach))
-        return line.extrapolated(step, here.scale, float(here.eps)).value
+        return line.extrapolated(step, here.scale, here.eps).value
 
     def _each_direction(self) -> np.ndarray:
         return np.eye(self.x.size) if self.directions is None else self.directions.T

@@ -316,7 +316,7 @@ def searched(c: Case, most: int = 12) -> np.ndarray:
         u = np.zeros(c.x.size)
         u[part] = dense(here.rng, part.shape)
         line = here.line(c.k, u)
-        slope = line.extrapolated(SEARCH_STEP, here.scale, float(here.eps))
+        slope = line.extrapolated(SEARCH_STEP, here.scale, here.eps)
         size = float(abs(v) @ abs(slope.value))
         right = abs(g @ u - v @ slope.value) <= abs(v) @ slope.tolerance + 1e-9 * size
         if right:

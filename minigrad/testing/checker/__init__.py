@@ -3,7 +3,7 @@
 `functions`: what can be checked, evaluated and pulled back. `probes`: along which directions a
 Jacobian is looked at. `oracles`: derivatives without rules; `measure` finds out which of them a
 function can have. `rounding`, `kinks`, `taylor`: how far a right gradient may be from its oracle,
-and three ways to look closer. `verdict`: what was found; `plot` draws it. `compare`: rule against
-oracle, one input and one order. `promises`: what a gradient must keep beside its numbers.
-`gradcheck` puts them together.
+and three ways to look closer. `verdict`: what was found; `plot` draws it. `block`: rule against
+oracle for one input, `compare` for all inputs in one order. `promises`: what a gradient must keep
+beside its numbers. `gradcheck` puts them together.
 """

@@ -23,6 +23,8 @@ from ...tensor import Tensor, to_array, wrap
 
 Arrays = list[np.ndarray]
 
+WIDEST_GAPS = 16  # memory of a copied layout, as so many times that of its numbers
+
 
 @dataclass(frozen=True)
 class Recording:
@@ -160,7 +162,7 @@ class Primal(_Traced):
             device = given.device if isinstance(given, Tensor) else "cpu"
             if array is not None and array.dtype.kind == "f":
                 self._places.append(i)
-                self.point.append(array if dtype is None else array.astype(dtype))
+                self.point.append(array if dtype is None else laid_out(array, dtype))
                 self.labels.append(f"input {i}")
                 self.devices.append(device)
             self._inputs.append(given if array is None else placed(array, device))
@@ -248,7 +250,7 @@ class Pair:
             array = as_array(given)
             if array is not None and array.dtype.kind == "f":
                 self._places.append(i)
-                self.point.append(array if dtype is None else array.astype(dtype))
+                self.point.append(array if dtype is None else laid_out(array, dtype))
                 self.labels.append(f"input {i}")
             self._inputs.append(given if array is None else array)
 
@@ -354,11 +356,35 @@ def as_function(fn: Any, inputs: Sequence[Any], dtype: Any = np.float64) -> Prim
 def as_array(given: Any) -> np.ndarray | None:
     """The array of an input; None for an option such as an integer, a string or None."""
     if isinstance(given, Tensor):
-        return np.array(host(given))
+        return laid_out(host(given))
     if isinstance(given, float):
         return np.array(given)
     if isinstance(given, (np.ndarray, np.generic)):
-        return np.array(to_array(given))
+        return laid_out(to_array(given))
     if isinstance(given, (list, tuple)) and given and np.asarray(given).dtype.kind == "f":
         return np.asarray(given, dtype=np.float64)
     return None
+
+
+def laid_out(x: np.ndarray, dtype: Any = None) -> np.ndarray:
+    """A copy that lies in memory like the array, with its gaps, reversals and repetitions.
+
+    A rule may be wrong for some layouts only. Where the gaps are wide the copy has none.
+    """
+    dtype = x.dtype if dtype is None else np.dtype(dtype)
+    strides = [step // x.itemsize for step in x.strides]
+    reach = [step * (n - 1) for step, n in zip(strides, x.shape, strict=True)]
+    room = 1 + sum(map(abs, reach)) if x.size else 0
+    dense = x.flags.c_contiguous or x.flags.f_contiguous
+    if dense or room > WIDEST_GAPS * x.size or any(step % x.itemsize for step in x.strides):
+        return np.array(x, dtype, order="K")
+    first = -sum(min(r, 0) for r in reach)
+    copy = np.ndarray(
+        x.shape,
+        dtype,
+        np.zeros(room, dtype),
+        first * dtype.itemsize,
+        [step * dtype.itemsize for step in strides],
+    )
+    copy[...] = x
+    return copy

@@ -98,11 +98,63 @@ def kept(
     for label, z in zip(function.labels, zeros, strict=True):
         if z.any():
             yield said + f"a zero cotangent gives a gradient of {label} that is not zero"
+    if not same(first, plain):
+        yield said + "a later backward pass changes the gradients that an earlier one returned"
+    yield from (said + p for p in _linear(function, here, cotangents, first))
     yield from (said + p for p in sorted(here.misplaced))
     if not isinstance(function, Pair):
         yield from (
             said + p for p in _recorded(function, point, seeds, cotangents, first, here, rng)
         )
+
+
+def _linear(
+    function: Function, here: Recording, cotangents: Arrays, first: Arrays
+) -> Iterator[str]:
+    """Cotangents of other sizes and forms than those that everything else is checked with.
+
+    A rule that clips gradients is right for cotangents around 1. Ones are what `y.sum()` sends
+    back, from a single number that is repeated with stride zero.
+    """
+    with np.errstate(all="ignore"):
+        for factor, which in ((2.0**20, "large"), (2.0**-20, "small")):
+            found = here.pull([np.asarray(factor * v) for v in cotangents])
+            if np.isfinite(flat(found)).all() and not close(first, [g / factor for g in found]):
+                yield (
+                    f"a {which} cotangent gives another gradient than that of a moderate one, "
+                    "scaled: is the gradient clipped?"
+                )
+        if not close(first, here.pull([_reversed(v) for v in cotangents])):
+            yield "a cotangent with another layout in memory gives another gradient"
+        ones = here.pull([_repeated(1.0, v) for v in cotangents])
+        minus = here.pull([_repeated(-1.0, v) for v in cotangents])
+        rest = here.pull([np.asarray(1 - v) for v in cotangents])
+    parts, whole, back = flat(rest) + flat(first), flat(ones), -flat(minus)
+    if not np.isfinite(np.concatenate([parts, whole, back])).all():
+        return
+    eps = max([np.finfo(y.dtype).eps for y in (*here.outputs, *first)], default=0.0)
+    size = max(abs(flat(rest)).max(initial=0.0), abs(flat(first)).max(initial=0.0))
+    for found, which in ((whole, "ones"), (back, "minus ones")):
+        off = abs(found - parts)
+        if not (off <= max(1e-10, 1e3 * float(eps)) * size).all():
+            rounded = rounding.of_pass(function, cotangents, float(eps))
+            if not (off <= max(1e-10, 1e3 * float(eps)) * size + 4 * rounded).all():
+                yield (
+                    f"the gradient of a cotangent of {which} is not the sum of its parts' gradients"
+                )
+
+
+def _reversed(v: np.ndarray) -> np.ndarray:
+    """The same numbers, every other one of a wider array, backwards."""
+    room = np.zeros(tuple(2 * n for n in v.shape), v.dtype)
+    view = room[(..., *(slice(None, None, -2),) * v.ndim)]
+    view[...] = v
+    return view
+
+
+def _repeated(number: float, like: np.ndarray) -> np.ndarray:
+    """One number in the shape of an array, with stride zero."""
+    return np.ndarray(like.shape, like.dtype, np.full(1, number, like.dtype), 0, [0] * like.ndim)
 
 
 def own_types(
