@@ -147,7 +147,8 @@ def _linear(
 def _reversed(v: np.ndarray) -> np.ndarray:
     """The same numbers, every other one of a wider array, backwards."""
     room = np.zeros(tuple(2 * n for n in v.shape), v.dtype)
-    view = room[(..., *(slice(None, None, -2),) * v.ndim)]
+    every: Any = (..., *(slice(None, None, -2),) * v.ndim)
+    view = np.asarray(room[every])
     view[...] = v
     return view
 
