@@ -104,3 +104,15 @@ def standin() -> Iterator[Any]:
 
     with installed() as module, registry.use("reference"):
         yield module
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """For thousands of calls on a few numbers: waking a second thread takes longer than each.
+
+    Results do not depend on the number of threads, which has tests of its own.
+    """
+    before = threads.get_num_threads()
+    threads.set_num_threads(1)
+    yield
+    threads.set_num_threads(before)

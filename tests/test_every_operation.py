@@ -85,6 +85,7 @@ def check_close(got: list[np.ndarray], wanted: list[np.ndarray], ulps: float) ->
 # Gradients
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize(("op", "s"), CASES)
 def test_gradients(op: Operation, s: Sample) -> None:
     call = drawn(op, s)

@@ -20,6 +20,7 @@ HARD = {
 }
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("name", operations())
 def test_right_rules_are_called_right(name: str) -> None:
     row = check_operation(name, HARD.get(name, 2), first=1)
