@@ -18,6 +18,7 @@ from .verdict import GOOD, Finding
 if TYPE_CHECKING:
     from .compare import Comparison
 
+SMALLEST = 1e-12  # two zeros are equal if the oracle is that certain of its own
 RELATIVE = 1e-10  # of the largest derivative by the same input: rounding inside rules and functions
 SURE = 1e-6  # a derivative known less well than this, relative to its size, is in doubt
 TAYLOR = 64  # so many doubtful entries get a Taylor-remainder test
@@ -118,7 +119,9 @@ class Block:
         self._take(self.comparison.oracles.measure(self.k, self.lines))
         if self.oracle != "central differences" and self.wrong.any():
             self._second_opinion()
-        if self.wrong.any():
+        if self.wrong.any() and self.comparison.rescale():
+            self._measure()
+        elif self.wrong.any():
             self.allowed = self.allowed + self._rounded
             self.wrong = ~(abs(self.said - self.seen) <= self.allowed)
 
@@ -166,7 +169,9 @@ class Block:
     def _status(self) -> str:
         """The verdict; `wrong` becomes the entries that it is about, `oracle` who says so."""
         limit = self._limit()
-        unclear = self.allowed > limit
+        # Zeros of high multiplicity, as of a product with many zeros, are relative to nothing.
+        both_zero = (self.said == 0) & (self.seen == 0) & (self.allowed <= SMALLEST)
+        unclear = (self.allowed > limit) & ~both_zero
         if not (self.wrong.any() or unclear.any()):
             return "equal"
         if self.comparison.kind == "auto" and self.oracle != "central differences":

@@ -94,9 +94,7 @@ class Comparison:
     def findings(self) -> Iterator[Finding]:
         """Compare the derivative by each input in turn."""
         if self.scale < 1e-6 and np.isfinite(self.rules).all():
-            # Whatever the outputs are made of has cancelled: how large was it?
-            self.scale = max(self.scale, rounding.implied(self.rounding, self.eps))
-            self.oracles.scale = self.scale
+            self.rescale()
         self._check_linear_in_cotangent()
         start = 0
         for k, x in enumerate(self.point):
@@ -133,6 +131,14 @@ class Comparison:
         if not np.isfinite(rows).all():
             self.problems.append(f"order {self.order}: the gradient holds NaN or infinity")
         return rows
+
+    def rescale(self) -> bool:
+        """Whether what cancelled in the outputs was larger than it seemed, as rounding tells."""
+        implied = rounding.implied(self.rounding, self.eps)
+        if not implied > 2 * self.scale:
+            return False
+        self.scale = self.oracles.scale = implied
+        return True
 
     def _check_linear_in_cotangent(self) -> None:
         if self.rows.matrix is None:

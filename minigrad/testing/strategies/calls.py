@@ -179,6 +179,8 @@ def _calls(draw: Draw, operation: Operation, ways: tuple[str, ...]) -> Operation
         chosen.append(way if way in numbers.allowed else "random")
         # A view refuses layouts that it would have to copy.
         some = ["contiguous"] if operation.name == "view" else list(_LAYOUTS)
+        if operation.name in _NEEDS_SPREAD:
+            some.remove("zero stride")
         laid.append(draw(st.sampled_from(some)))
     return OperationCall(operation, call, tuple(chosen), tuple(laid), sample)
 
@@ -203,7 +205,8 @@ class _Numbers:
             self.allowed, self.off_zero = ("random", "separated"), True
         marks = {0.0, 0.5, 1.0, 2.0, *constants}
         inside = {s * m for m in marks for s in (-1, 1) if self.low <= s * m <= self.high}
-        self.marks = np.array(sorted(inside - ({0.0} if self.off_zero else set())) or [self.low])
+        reached = sorted(inside - ({0.0} if self.off_zero else set())) or [self.low]
+        self.marks = np.array(reached, np.float64)
 
     def drawn(self, way: str, rng: np.random.Generator) -> np.ndarray:
         n = int(np.prod(self.shape))
