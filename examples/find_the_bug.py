@@ -65,7 +65,7 @@ def reveal(number):
 def ask(number):
     """Answer a reader at a terminal until the bug is found."""
     while True:
-        answer = input("Which operation shall be checked? (or: hint, reveal, quit) ").strip()
+        answer = answered("Which operation shall be checked? (or: hint, reveal, quit) ")
         if answer == "quit":
             return
         if answer == "hint":
@@ -77,8 +77,17 @@ def ask(number):
         else:
             check(number, answer)
             if answer == BUGS[number - 1].operation:
-                input("\nFound. What is wrong with the rule? Think, then press Enter. ")
+                answered("\nFound. What is wrong with the rule? Think, then press Enter. ")
                 return reveal(number)
+
+
+def answered(question):
+    """What was typed; the end of the input means quit."""
+    try:
+        return input(question).strip()
+    except EOFError:
+        print()
+        return "quit"
 
 
 def next_steps(number):
@@ -102,6 +111,8 @@ def parser():
 
 def main(argv=None):
     options = parser().parse_args(argv)
+    if options.bug is None and (options.check or options.hint or options.reveal):
+        parser().error("--check, --hint and --reveal want to know of which bug: add --bug N")
     if options.list:
         for number, bug in enumerate(BUGS, 1):
             print(f"{number:2}. {bug.symptom}")

@@ -67,7 +67,13 @@ def run(*arguments: str) -> int:
 @pytest.mark.parametrize("place", ["mine.py", "mine"])
 @pytest.mark.parametrize(
     ("name", "shapes"),
-    [("layer", "2x3,3x4"), ("Family.member", "()"), ("pair", "5"), ("layer", "0x3,3x2")],
+    [
+        ("layer", "2x3,3x4"),
+        ("Family.member", "()"),
+        ("Family.member", "scalar"),
+        ("pair", "5"),
+        ("layer", "0x3,3x2"),
+    ],
 )
 def test_right_gradients(place: str, name: str, shapes: str, mine: str, capsys: Any) -> None:
     assert run(f"{place}:{name}", "--shapes", shapes) == 0
@@ -150,7 +156,7 @@ NOT_HERE = [name for name, b in BACKENDS.items() if not b.available]
         (["mine:Family.friend", "--shapes", "3"], "mine has no 'Family.friend'"),
         (["mine:number", "--shapes", "3"], "mine:number is a int, wants a function or a pair"),
         (["mine:three", "--shapes", "3"], "mine:three is a tuple, but not a pair of functions"),
-        (["mine:half", "--shapes", "3y4"], "--shapes wants shapes such as 3x4,4x5, and () for a"),
+        (["mine:half", "--shapes", "3y4"], "--shapes wants shapes such as 3x4,4x5, and scalar"),
         (["mine:half", "--shapes", ""], "got ''"),
         (["mine:half", "--shapes", "-3"], "got '-3'"),
         (["mine:half", "--shapes", "3", "--low", "2"], "--low must be less than --high"),
@@ -160,8 +166,11 @@ NOT_HERE = [name for name, b in BACKENDS.items() if not b.available]
         (["mine:half", "--shapes", "3", "--jobs", "2"], "--jobs is for --all"),
         (["mine:pair", "--shapes", "3", "--order", "2"], "pair"),
         (["mine:layer", "--shapes", "3"], "mine:layer raises TypeError: layer() missing 1"),
+        (["mine:layer", "--shapes", "3"], "argument: 'w' (called with shapes (3,))"),
         (["mine:layer", "--shapes", "2x3,2x3"], "mine:layer raises ValueError: matmul"),
         (["mine:fails", "--shapes", "3"], "mine:fails raises KeyError: 'planted' ("),
+        (["mine:fails", "--shapes", "3,()"], "were given (called with shapes (3,), ())"),
+        (["mine:fails", "--shapes", "3"], "mine.py:12, called with shapes (3,))"),
         (["--all", "softmaxx"], "no operation is called softmaxx"),
         (["--all", "relu", "--shapes", "3"], "--shapes is for one function, not for --all"),
         (["--all", "relu", "--backends", "fast"], "no backend 'fast'"),

@@ -87,6 +87,23 @@ def test_a_dialogue_goes_on_until_the_bug_is_found(lesson, capsys, monkeypatch):
         assert ("It is softmax." in capsys.readouterr().out) == (answer == "reveal\n")
 
 
+def test_the_end_of_the_input_ends_the_dialogue(lesson, capsys, monkeypatch):
+    for answers in ("", "hint\n"):
+        monkeypatch.setattr("sys.stdin", io.StringIO(answers))
+        lesson.ask(7)
+        assert "It is softmax." not in capsys.readouterr().out
+    monkeypatch.setattr("sys.stdin", io.StringIO("softmax\n"))
+    lesson.ask(7)
+    assert "It is softmax." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("argv", [["--check", "tanh"], ["--hint"], ["--reveal"]])
+def test_an_answer_about_no_bug_in_particular_is_refused(lesson, argv, capsys):
+    with pytest.raises(SystemExit):
+        lesson.main(argv)
+    assert "add --bug N" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "argv", [["--bug", "0"], ["--bug", "13"], ["--bug", "x"], ["--bug", "1", "--check", "gelu"]]
 )

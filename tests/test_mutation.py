@@ -321,8 +321,10 @@ def test_targets_that_there_are_not(package: Path) -> None:
         mutate(modules=["no_such_package.ops"])
     with pytest.raises(ValueError, match="json registers no operations"):
         mutate(modules=["json"])
-    with pytest.raises(ValueError, match="mutable_ops has no function 'square'"):
+    with pytest.raises(ValueError, match="mutable_ops has no 'square'"):
         mutate(["mutable_ops:square"], shapes="3")
+    with pytest.raises(ValueError, match="json:decoder is a module, wants a function of tensors"):
+        mutate(["json:decoder"], shapes="3")
     with pytest.raises(ValueError, match="wants the shapes of its inputs"):
         mutate(["mutable_ops:cube"])
     with pytest.raises(ValueError, match="a shape is written 3x4, 5 or scalar, got '3-4'"):
@@ -339,7 +341,41 @@ def test_targets_that_there_are_not(package: Path) -> None:
 
 def test_the_command_explains_what_it_cannot_do(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["mutate", "sotfmax", "--no-tests", "--processes", "1"]) == 2
-    assert "minigrad mutate: mutate: no operation 'sotfmax'" in capsys.readouterr().err
+    assert "minigrad mutate: no operation 'sotfmax'" in capsys.readouterr().err
+
+
+def test_the_command_takes_a_function_in_a_file(
+    package: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a folder that is not the current one, and on one number."""
+    (package / "elsewhere").mkdir()
+    monkeypatch.chdir(package / "elsewhere")
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p != str(package)])
+    for shape in ("scalar", "()"):
+        options = ["--shapes", shape, "--processes", "1"]
+        assert main(["mutate", "../mutable_ops.py:cube", *options]) == 0
+        assert "score: 100.0%" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("other.py:cube", "there is no file 'other.py'"),
+     ("random.py:cube", "'random.py' cannot be imported as 'random': give it another name"),
+     ("my-ops.py:cube", "'my-ops.py' cannot be imported as 'my-ops': give it another name")],
+)  # fmt: skip
+def test_files_that_the_command_cannot_take(
+    name: str, words: str, package: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for file in ("random.py", "my-ops.py"):
+        (package / file).write_text("def cube(x): return x", encoding="utf-8")
+    assert main(["mutate", name, "--shapes", "3"]) == 2
+    assert f"minigrad mutate: {words}" in capsys.readouterr().err
+
+
+def test_nothing_to_break_is_no_success(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["mutate", "argmax", "split", "--no-tests", "--processes", "1"]) == 2
+    text = capsys.readouterr().out
+    assert "nothing to break" in text and "score" not in text
 
 
 # Processes and time

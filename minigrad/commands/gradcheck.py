@@ -42,9 +42,16 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     p.add_argument("--jobs", type=positive, help="with --all: processes (as many as cores)")
     one = p.add_argument_group("for a function")
-    one.add_argument("--shapes", metavar="3x4,4x5", help="of its inputs; a scalar has the shape ()")
+    one.add_argument(
+        "--shapes", metavar="3x4,4x5", help="of its inputs; that of a single number is scalar"
+    )
     one.add_argument("--order", type=positive, default=1, help="how often to differentiate (1)")
-    one.add_argument("--kind", default="auto", help="what sort of function it is (auto)")
+    one.add_argument(
+        "--kind",
+        default="auto",
+        help="linear, bilinear, analytic, smooth, piecewise or constant: what sort of function it "
+        "is; auto finds out (auto)",
+    )
     one.add_argument("--seed", type=_seed, default=0, help="of the inputs and cotangents (0)")
     one.add_argument("--dtype", choices=_DTYPES, default="float64", help="of the inputs (float64)")
     one.add_argument("--low", type=float, default=-2.0, help="inputs are at least that (-2)")
@@ -121,11 +128,20 @@ def _verdict(
     except Exception as error:
         if str(error).startswith("gradcheck:"):
             raise BadTarget(str(error).removeprefix("gradcheck:").strip()) from None
-        frame = error.__traceback__
-        while frame is not None and frame.tb_next is not None:
-            frame = frame.tb_next
-        place = f" ({frame.tb_frame.f_code.co_filename}:{frame.tb_lineno})" if frame else ""
-        raise BadTarget(f"{name} raises {type(error).__name__}: {error}{place}") from error
+        called = f"called with shapes {', '.join(str(x.shape) for x in inputs)}"
+        said = f"{name} raises {type(error).__name__}: {error}"
+        raise BadTarget(f"{said} ({', '.join([*_place(error), called])})") from error
+
+
+def _place(error: Exception) -> Iterator[str]:
+    """Where it was raised; nothing if the call itself failed, as with too many arguments."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    if frame is not None:
+        code, module = frame.tb_frame.f_code, frame.tb_frame.f_globals.get("__name__", "")
+        if not module.startswith("minigrad.testing."):
+            yield f"{code.co_filename}:{frame.tb_lineno}"
 
 
 def drawn(options: argparse.Namespace) -> list[Any]:
@@ -149,15 +165,16 @@ def shapes(text: str) -> list[tuple[int, ...]]:
     Raises:
         ValueError: if they are written in another way.
 
-    >>> shapes("3x4,5,()")
-    [(3, 4), (5,), ()]
+    >>> shapes("3x4,5,scalar,()")
+    [(3, 4), (5,), (), ()]
     """
     found = []
     for part in text.split(","):
-        sides = part.strip().split("x") if part.strip() != "()" else []
+        sides = [] if part.strip() in ("scalar", "()") else part.strip().split("x")
         if not all(side.isdecimal() for side in sides):
             raise ValueError(
-                f"--shapes wants shapes such as 3x4,4x5, and () for a scalar; got {part.strip()!r}"
+                "--shapes wants shapes such as 3x4,4x5, and scalar for a single number; "
+                f"got {part.strip()!r}"
             )
         found.append(tuple(int(side) for side in sides))
     return found

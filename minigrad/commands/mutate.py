@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import sys
 from pathlib import Path
 
 from .arguments import Subparsers, positive
+from .target import BadTarget
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -19,15 +21,17 @@ def add_parser(subparsers: Subparsers) -> None:
         description="Breaks every rule of the operations in known ways: a sign, a factor, a sum "
         "over broadcast axes that is missing, another operand's rule, a value that is out of date, "
         "and so on; and the engine itself. gradcheck on the operation's samples must notice, or "
-        "else a test that names the operation. The status is 0 if every mutant that changes "
+        "else a test that names the operation: what gradcheck notices, no test is asked about. "
+        "The status is 0 if every mutant that changes "
         "something was noticed, 1 if one was not, 2 if there is nothing to break.",
     )
     p.add_argument(
         "what",
         nargs="*",
         metavar="OP",
-        help="operations, or engine; or a function of yours, as package.module:function, with "
-        "--shapes; all operations and the engine by default",
+        help="operations, or engine; or a function of yours that records rules, as "
+        "package.module:function or file.py:function, with --shapes; all operations and the engine "
+        "by default",
     )
     p.add_argument(
         "--module",
@@ -60,8 +64,8 @@ def run(options: argparse.Namespace) -> int:
     """Break, judge and report.
 
     Returns:
-        0 for a score of 100 %; 1 for less; 2 if it could not be done, and why is said on the error
-        stream.
+        0 for a score of 100 %; 1 for less; 2 if there is nothing to break, or it could not be done:
+        why is said on the error stream.
     """
     from minigrad.testing.mutation import make_importable, mutate, own_tests
 
@@ -78,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
 
     try:
         report = mutate(
-            options.what,
+            [_importable(name) for name in options.what],
             modules=options.module,
             shapes=options.shapes,
             tests=tests,
@@ -90,11 +94,31 @@ def run(options: argparse.Namespace) -> int:
             options.json.parent.mkdir(parents=True, exist_ok=True)
             text = json.dumps(report.as_dict(), indent=1, ensure_ascii=False)
             options.json.write_text(text + "\n", encoding="utf-8")
-    except (ValueError, RuntimeError, OSError) as error:
-        print(f"minigrad mutate: {error}", file=sys.stderr)
+    except (BadTarget, ValueError, TypeError, RuntimeError, OSError) as error:
+        print(f"minigrad mutate: {str(error).removeprefix('mutate: ')}", file=sys.stderr)
         return 2
     finally:
         if sys.stderr.isatty():
             print("\r\033[K", end="", file=sys.stderr, flush=True)
     print(report, flush=True)
+    if not report.results:
+        return 2
     return 0 if report.ok else 1
+
+
+def _importable(name: str) -> str:
+    """A function in a file as one in a module, which each process can import."""
+    from minigrad.testing.mutation import make_importable
+
+    place, _, path = name.rpartition(":")
+    if not place.endswith(".py"):
+        return name
+    file = Path(place)
+    if not file.is_file():
+        raise BadTarget(f"there is no file {place!r}")
+    file = file.resolve()
+    make_importable(str(file.parent))
+    spec = importlib.util.find_spec(file.stem) if file.stem.isidentifier() else None
+    if spec is None or spec.origin != str(file):
+        raise BadTarget(f"{place!r} cannot be imported as {file.stem!r}: give it another name")
+    return f"{file.stem}:{path}"

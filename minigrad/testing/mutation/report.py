@@ -108,7 +108,8 @@ class Report:
                 yield from _survivor(r)
         counts = ", ".join(f"{len(self.of(s))} {s}" for s in STATUSES if self.of(s))
         yield f"{counts or 'nothing to break'}; {self.seconds:.0f} s"
-        yield f"score: {self.score:.1%}"
+        if self.results:
+            yield f"score: {self.score:.1%}"
 
 
 def _letter(results: Sequence[Result]) -> str:

@@ -91,7 +91,7 @@ def targets(
 
 
 def _shape(text: str) -> tuple[int, ...]:
-    if text == "scalar":
+    if text in ("scalar", "()"):
         return ()
     if not re.fullmatch(r"\d+(x\d+)*", text):
         raise ValueError(f"mutate: a shape is written 3x4, 5 or scalar, got {text!r}")
@@ -114,8 +114,13 @@ def _unregistered(name: str, shapes: Sequence[tuple[int, ...]]) -> Operation:
     module, _, path = name.partition(":")
     found = _module(module)
     for part in path.split("."):
-        found = getattr(found, part, None)
+        if not hasattr(found, part):
+            raise ValueError(f"mutate: {module} has no {path!r}")
+        found = getattr(found, part)
     if not callable(found) or not hasattr(found, "__name__"):
-        raise ValueError(f"mutate: {module} has no function {path!r}")
+        raise ValueError(
+            f"mutate: {name} is a {type(found).__name__}, wants a function of tensors: one whose "
+            "rules go through minigrad.record"
+        )
     # What kind of function it is nobody has said; central differences do for all of them.
     return Operation(found, (sample(*[real(*shape) for shape in shapes]),), (), "smooth")
