@@ -123,6 +123,29 @@ def test_checking_a_program(tmp_path: Path) -> None:
     assert "tile[threadIdx.x + 1]" in the_only(check(program)).text
 
 
+def test_a_program_imports_what_lies_beside_it_and_may_end_itself(tmp_path: Path) -> None:
+    (tmp_path / "beside.py").write_text(
+        "import numpy as np\nfrom minigrad_kernels.cuda import kernel\n"
+        f"kernel({str(PLANTED.path)!r}, 'out_of_shared')(1, 31, np.zeros(32, 'f4'))\n"
+    )
+    program = tmp_path / "program.py"
+    program.write_text("import beside\nraise SystemExit(0)\n")
+    assert check(program) == []
+    program.write_text("import beside\nraise SystemExit(3)\n")
+    with pytest.raises(RuntimeError, match="the program ended with 3"):
+        check(program)
+
+
+def test_where_nothing_is_launched_nothing_was_checked(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text("def run():\n    pass\n")
+    for what in (str(program), f"{program}:run"):
+        with pytest.raises(RuntimeError, match="launched no CUDA kernel on NumPy arrays"):
+            check(what)
+    with pytest.raises(RuntimeError, match="there is no function 'walk' in "):
+        check(f"{program}:walk")
+
+
 def test_checking_what_cannot_be_checked(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="tool must be one of memcheck, racecheck"):
         check("softmax", "initcheck")

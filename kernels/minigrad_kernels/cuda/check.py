@@ -31,6 +31,7 @@ import numpy as np
 
 from ..registry import KERNELS, Arguments, Implementation, Kernel
 from .emulator import build
+from .emulator.run import any_launched
 from .errors import EmulatorError
 from .lint.launches import Variant, accepted, effort
 
@@ -133,8 +134,8 @@ def check(
 
     Raises:
         ValueError: for another tool, or something that cannot be run.
-        RuntimeError: if the sanitizer is not installed, or the program failed by itself, with the
-            end of what it wrote.
+        RuntimeError: if the sanitizer is not installed, the program failed by itself, with the end
+            of what it wrote, or nothing was launched that the sanitizer could watch.
     """
     if tool not in TOOLS:
         raise ValueError(f"tool must be one of {', '.join(TOOLS)}, not {tool!r}")
@@ -152,11 +153,14 @@ def check(
         )
         reports = "".join(p.read_text(errors="replace") for p in sorted(Path(folder).glob("log*")))
         findings = _findings(reports, tool)
+        names = ", ".join(target[-1] or target[1] for target in targets)
         if errors.exists():
-            findings += [_of_the_emulator(e) for e in json.loads(errors.read_text())]
+            launched, reported = json.loads(errors.read_text())
+            if not launched:
+                raise RuntimeError(f"{names} launched no CUDA kernel on NumPy arrays")
+            findings += [_of_the_emulator(e) for e in reported]
         elif not findings:  # it did not get to its end
             told = (ended.stdout + ended.stderr + reports).strip()[-3000:]
-            names = ", ".join(target[-1] or target[1] for target in targets)
             raise RuntimeError(f"{names} failed under {tool}:\n{told}")
     return list(dict.fromkeys(findings))
 
@@ -238,7 +242,10 @@ def _sanitizer_library(sanitizer: str) -> str:
 
 
 def in_child() -> None:
-    """Run what the command line says, and write the emulator's own errors to a file."""
+    """Run what the command line says; write to a file if it launched a kernel, and its errors.
+
+    These are the emulator's own: the sanitizer writes what it finds to its log.
+    """
     targets, quick, errors = json.loads(sys.argv[1])
     found: list[EmulatorError] = []
     for target in targets:
@@ -249,23 +256,39 @@ def in_child() -> None:
                 _call(target)
             except EmulatorError as error:
                 found.append(error)
-    Path(errors).write_text(json.dumps([[e.kernel, e.what, e.file, e.line] for e in found]))
+    reported = [[e.kernel, e.what, e.file, e.line] for e in found]
+    Path(errors).write_text(json.dumps([any_launched(), reported]))
 
 
 def _call(target: list[str]) -> None:
-    if target[0] == "program":
-        sys.argv = [target[1]]
-        runpy.run_path(target[1], run_name="__main__")
-        return
-    _, file, name = target
-    sys.path.insert(0, str(Path(file).resolve().parent))
+    how, file, *names = target
+    sys.path.insert(0, str(Path(file).resolve().parent))  # where Python looks first, for a program
+    if how == "program":
+        _run_program(file)
+    else:
+        _call_function(file, *names)
+
+
+def _run_program(file: str) -> None:
+    sys.argv = [file]
+    try:
+        runpy.run_path(file, run_name="__main__")
+    except SystemExit as end:
+        if end.code:
+            sys.exit(f"the program ended with {end.code!r}")
+
+
+def _call_function(file: str, name: str) -> None:
     spec = importlib.util.spec_from_file_location(Path(file).stem, file)
     if spec is None or spec.loader is None:
         raise ValueError(f"{file} is no Python module")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
-    getattr(module, name)()
+    function = getattr(module, name, None)
+    if not callable(function):
+        sys.exit(f"there is no function {name!r} in {file}")
+    function()
 
 
 def run_samples(name: str, only: str = "", *, quick: bool = False) -> Iterator[EmulatorError]:

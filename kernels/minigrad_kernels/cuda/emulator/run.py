@@ -116,6 +116,11 @@ def _library(source: Source) -> ctypes.CDLL:
     return loaded
 
 
+def any_launched() -> bool:
+    """Whether a kernel has been launched on the emulator in this process."""
+    return _library.cache_info().currsize > 0
+
+
 def _loaded(path: Path) -> ctypes.CDLL:
     """The library; an OSError if it is damaged.
 
