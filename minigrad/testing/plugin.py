@@ -120,7 +120,9 @@ class Checks:
         try:
             bound = _MARKER.bind(*args, **options)
         except TypeError as error:
-            pytest.fail(f"the marker gradients{_MARKER}: {error}", pytrace=False)
+            bound, words = None, str(error)
+        if bound is None:
+            pytest.fail(f"the marker gradients{_MARKER}: {words}", pytrace=False)
         fn, strategy = bound.args[:2]
         if not callable(fn) and not (isinstance(fn, tuple) and all(map(callable, fn))):
             pytest.fail(
@@ -196,10 +198,8 @@ class Checks:
         return replay.saved(fn, inputs, self.path, backend=self.backend, **options)
 
 
-def _marker(
-    fn: Any, strategy: Any, *, order: Any = None, kind: Any = "auto", max_examples: Any = None
-) -> None:
-    """The arguments of the marker."""
+def _marker(fn, strategy, *, order=1, kind="auto", max_examples=None):  # type: ignore[no-untyped-def]
+    """The arguments of the marker, as its errors show them."""
 
 
 _MARKER = inspect.signature(_marker)
