@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +16,8 @@ import pytest
 import minigrad_kernels
 import pytest_minigrad
 from minigrad.testing.backends import place
-from pytest_minigrad import BACKENDS
+from minigrad.testing.plugin import _marker
+from pytest_minigrad import BACKENDS, MARKER
 
 FUNCTIONS = """
 import numpy as np
@@ -55,7 +58,7 @@ class Project:
         """Write the tests and run them: the status, and everything that was printed."""
         (self.folder / "test_p.py").write_text(head + tests)
         plugins = ["-p", "no:cacheprovider", "-p", "pytest_minigrad", "-W", "error"]
-        return self.python("-m", "pytest", *plugins, *options)
+        return self.python("-m", "pytest", "--strict-markers", *plugins, *options)
 
     def python(self, *command: str) -> tuple[int, str]:
         paths = [str(self.folder), *(os.path.abspath(p) for p in sys.path if p)]
@@ -157,15 +160,14 @@ def test_wrong_gradients_fail_and_leave_replays(project: Project) -> None:
     for name in project.replays():
         path = project.folder / ".minigrad" / "replay" / name
         assert f"replay: {path}" in output
-        again, said = project.python(str(path))
-        assert again == 1 and said.startswith("gradcheck of half: WRONG"), said
     assert "seed=5" in (path.parent / "test_p-test_fixture.py").read_text()
+    again, said = project.python(str(path))
+    assert again == 1 and said.startswith("gradcheck of half: WRONG"), said
     # Mended: the functions are imported, and found right.
     mended = FUNCTIONS.replace("g * x, x))", "g * 2 * x, x))")
     (project.folder / "functions.py").write_text(mended)
-    for name in project.replays():
-        again, said = project.python(str(path.parent / name))
-        assert again == 0 and said.startswith("gradcheck of half: right"), said
+    again, said = project.python(str(path))
+    assert again == 0 and said.startswith("gradcheck of half: right"), said
 
 
 def test_a_wrong_gradient_on_one_backend(project: Project) -> None:
@@ -205,43 +207,52 @@ def test_pair(): pass
     assert "1 failed, 2 passed" in output and "order 2, input 0" in output
 
 
-SENSELESS = [
-    ("fn=mg.tanh", "missing a required argument: 'strategy'"),
-    ("mg.tanh, some, orders=2", "got an unexpected keyword argument 'orders'"),
-    ("3, some", "wants a function or a pair of functions, got int"),
-    ("mg.tanh, np.ones(3)", "wants a Hypothesis strategy of inputs, got ndarray"),
-    ("mg.tanh, some, kind='round'", "kind 'round' is none of"),
-    ("mg.tanh, some, order=0", "order must be 1 or more"),
-    ("mg.tanh, st.just('a')", "none of the inputs is of floating-point type"),
-]
+# Each test fails, with these words in its report.
+FAILING = {
+    "@pytest.mark.gradients(fn=mg.tanh)": "missing a required argument: 'strategy'",
+    "@pytest.mark.gradients(mg.tanh, some, orders=2)": "unexpected keyword argument 'orders'",
+    "@pytest.mark.gradients(3, some)": "wants a function or a pair of functions, got int",
+    "@pytest.mark.gradients(mg.tanh, np.ones(3))": "wants a Hypothesis strategy of inputs, got nd",
+    "@pytest.mark.gradients(mg.tanh, some, kind='round')": "kind 'round' is none of",
+    "@pytest.mark.gradients(mg.tanh, some, order=0)": "order must be 1 or more",
+    "@pytest.mark.gradients(mg.tanh, st.just('a'))": "none of the inputs is of floating-point type",
+    "@pytest.mark.gradients(fails, fixed)": "KeyError: 'planted'",
+    "gradcheck(mg.tanh, np.ones(2), max_examples=3)": "max_examples is for a strategy, these are",
+    "gradcheck(Model(), np.ones(3))": "replay: cannot be written: Model is an object of type Model",
+    "class TestIt(unittest.TestCase):": "gradcheck of half: WRONG",
+}
+PLANTED = """
+import unittest
+def fails(x): raise KeyError("planted")
+class Model:
+    def __call__(self, x): return half(x)
+"""
 
 
-def test_markers_that_make_no_sense(project: Project) -> None:
-    marked = [f"@pytest.mark.gradients({marker})" for marker, _ in SENSELESS]
-    tests = [f"{marker}\ndef test_{i}(): pass\n" for i, marker in enumerate(marked)]
-    status, output = project.pytest("\n".join(tests))
-    assert status == 1 and f"{len(SENSELESS)} failed" in output
-    for i, (_, words) in enumerate(SENSELESS):
-        report = output.partition(f"__ test_{i} __")[2].partition("__ test_")[0]
+def test_what_a_failing_test_says(project: Project) -> None:
+    tests = PLANTED
+    for i, code in enumerate(FAILING):
+        if code.startswith("@"):
+            tests += f"{code}\ndef test_{i}(): pass\n"
+        elif code.startswith("class"):
+            marked = f"@pytest.mark.gradients(half, fixed)\n    def test_{i}(self): pass"
+            tests += f"{code}\n    {marked}\n"
+        else:
+            tests += f"def test_{i}(gradcheck): {code}\n"
+    status, output = project.pytest(tests)
+    assert status == 1 and f"{len(FAILING)} failed" in output
+    reports = re.split(r"\n_+ (?:TestIt\.)?test_\d+ _+\n", output.partition("- gradients -")[0])[1:]
+    for report, words in zip(reports, FAILING.values(), strict=True):
         assert words in report
 
 
-def test_the_fixture_takes_no_max_examples_for_inputs(project: Project) -> None:
-    status, output = project.pytest(
-        "def test_it(gradcheck): gradcheck(mg.tanh, np.ones(2), max_examples=3)"
-    )
-    assert status == 1 and "max_examples is for a strategy, these are inputs" in output
-
-
-def test_methods_of_unittest(project: Project) -> None:
+def test_methods_of_unittest_cannot_run_on_each_backend(project: Project) -> None:
     tests = """
 import unittest
 class TestIt(unittest.TestCase):
     @pytest.mark.gradients(half, fixed)
     def test_it(self): pass
 """
-    status, output = project.pytest(tests)
-    assert status == 1 and "gradcheck of half: WRONG" in output
     status, output = project.pytest(tests, "--minigrad-backends=reference")
     assert status == 1 and "cannot be run once for each backend" in output
 
@@ -256,27 +267,6 @@ def test_it(gradcheck, x): gradcheck(half, x)
     assert status == 1 and "gradcheck of half: WRONG" in output
     assert "function_scoped_fixture" not in output
     assert project.replays() == ["test_p-test_it-numba.py"]
-
-
-def test_what_the_function_raises_is_shown_as_it_is(project: Project) -> None:
-    tests = """
-def fails(x): raise KeyError("planted")
-@pytest.mark.gradients(fails, fixed)
-def test_it(): pass
-"""
-    status, output = project.pytest(tests)
-    assert status == 1 and "KeyError: 'planted'" in output
-
-
-def test_a_failure_without_a_replay_says_why(project: Project) -> None:
-    tests = """
-class Model:
-    def __call__(self, x): return half(x)
-def test_it(gradcheck): gradcheck(Model(), np.ones(3))
-"""
-    status, output = project.pytest(tests)
-    assert status == 1
-    assert "replay: cannot be written: Model is an object of type Model" in output
 
 
 @pytest.mark.parametrize(
@@ -321,6 +311,13 @@ def test_it():
     assert status == 0 and summary(output) == {"numba": "no test has checked anything"}, output
 
 
-def test_help_and_markers(project: Project) -> None:
-    assert "--minigrad-backends=NAMES" in project.pytest("", "--help")[1]
-    assert "@pytest.mark.gradients(fn, strategy, *, order=1" in project.pytest("", "--markers")[1]
+def test_help(project: Project) -> None:
+    output = project.pytest("", "--help")[1]
+    assert "--minigrad-backends=NAMES" in output
+
+
+def test_the_marker_is_described_with_the_arguments_that_it_takes() -> None:
+    name, _, signature = MARKER.partition("): ")[0].partition("(")
+    described = re.sub(r"=[^,]+", "", signature).split(", ")
+    taken = list(inspect.signature(_marker).parameters)
+    assert name == "gradients" and [a for a in described if a != "*"] == taken
