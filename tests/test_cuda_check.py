@@ -126,7 +126,7 @@ def test_checking_a_program(tmp_path: Path) -> None:
 def test_a_program_imports_what_lies_beside_it_and_may_end_itself(tmp_path: Path) -> None:
     (tmp_path / "beside.py").write_text(
         "import numpy as np\nfrom minigrad_kernels.cuda import kernel\n"
-        f"kernel({str(PLANTED.path)!r}, 'out_of_shared')(1, 31, np.zeros(32, 'f4'))\n"
+        f"kernel({str(PLANTED.path)!r}, 'out_of_bounds')(2, 32, np.zeros(60, 'f4'), 59)\n"
     )
     program = tmp_path / "program.py"
     program.write_text("import beside\nraise SystemExit(0)\n")
