@@ -67,7 +67,7 @@ ERRORS = [
 
 def drawn(op: Operation, s: Sample | ErrorSample, on_device: bool) -> Any:
     """The call of a sample. Some have arrays of their own among the options; these move too."""
-    call = draw(op.function, s, np.random.default_rng(11))
+    call = draw(op.function, s)
     if not on_device:
         return call
     options = {name: moved(value) for name, value in call._options.items()}

@@ -10,7 +10,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from .arguments import Subparsers, positive
+from .arguments import Subparsers, cores, positive
 from .progress import progress
 from .target import BadTarget, load
 
@@ -204,7 +204,7 @@ def chosen(text: str | None) -> list[str]:
 
 def _every_operation(options: argparse.Namespace) -> int:
     from minigrad.ops.registry import OPERATIONS
-    from minigrad.testing.everything import check_all, compile_all, cores
+    from minigrad.testing.everything import check_all, compile_all
 
     for name in ("shapes", "plot", "replay"):
         if getattr(options, name) is not None:

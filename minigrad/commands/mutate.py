@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from .arguments import Subparsers, positive
+from .arguments import Subparsers, cores, positive
 from .target import BadTarget
 
 
@@ -48,16 +48,10 @@ def add_parser(subparsers: Subparsers) -> None:
         help="a folder of tests for what gradcheck lets pass (those beside the library's sources)",
     )
     p.add_argument("--no-tests", action="store_true", help="gradcheck only, and not the engine")
-    p.add_argument("--processes", type=positive, default=_cores(), help="(one for each core)")
+    p.add_argument("--processes", type=positive, default=cores(), help="(one for each core)")
     p.add_argument("--limit", type=float, default=300.0, help="seconds for one mutant (300)")
     p.add_argument("--json", type=Path, metavar="FILE", help="write all results there")
     p.set_defaults(run=run)
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def run(options: argparse.Namespace) -> int:

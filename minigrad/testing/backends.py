@@ -18,10 +18,8 @@ import numpy as np
 import minigrad_kernels as kernels
 from minigrad_kernels import BACKENDS, Implementation, Kernel
 
-from ..autograd import grad
-from ..modes import enable_grad
-from ..tensor import Tensor, to_array, wrap
-from .checker.functions import differentiable_outputs
+from ..tensor import Tensor
+from .checker.functions import Arrays, Primal
 from .checker.gradcheck import gradcheck
 from .checker.verdict import Verdict
 
@@ -130,47 +128,26 @@ def single_precision(
     Returns:
         (what differs, a sentence each; what ran, as `observed` says it).
     """
-    arrays = [to_array(x) if isinstance(x, (Tensor, np.ndarray)) else x for x in inputs]
-    narrow = [x.astype("f4") if _real(x) else x for x in arrays]
-    wide = [x.astype("f8") if _real(x) else x for x in narrow]
+    here, there = Primal(fn, inputs), Primal(on_device(fn) if backend == "cuda" else fn, inputs)
+    narrow = [x.astype("f4") for x in here.point]
     with kernels.use(backend), observed() as ran:
-        there = on_device(fn) if backend == "cuda" else fn
         results, found = _gradients(there, narrow, seed)
     with kernels.use("reference"):
-        wanted, gradients = _gradients(fn, wide, seed)
+        wanted, gradients = _gradients(here, [x.astype("f8") for x in narrow], seed)
     coarsest = max((i.eps for i in ran.values()), default=0.0)
-    pairs = [(f"output {i}", y, z) for i, (y, z) in enumerate(zip(results, wanted, strict=True))]
-    places = [i for i, x in enumerate(narrow) if _real(x)]
-    for i, g, h in zip(places, found, gradients, strict=True):
-        pairs.append((f"the gradient of input {i}", g, h))
+    labels = [f"output {i}" for i in range(len(wanted))]
+    labels += [f"the gradient of {label}" for label in here.labels]
+    pairs = zip(labels, [*results, *found], [*wanted, *gradients], strict=True)
     problems = (_difference(label, y, z, coarsest) for label, y, z in pairs)
     return [f"float32: {p}" for p in problems if p], ran
 
 
-def _real(x: Any) -> bool:
-    return isinstance(x, np.ndarray) and x.dtype.kind == "f"
-
-
-def _gradients(
-    fn: Callable[..., Any], arrays: Sequence[Any], seed: int
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Results, and gradients for random cotangents; zeros by what nothing depends on."""
-    inputs = [wrap(x.copy()) if isinstance(x, np.ndarray) else x for x in arrays]
-    leaves = [x.requires_grad_() for x, a in zip(inputs, arrays, strict=True) if _real(a)]
+def _gradients(function: Primal, point: Arrays, seed: int) -> tuple[Arrays, Arrays]:
+    """Results, and gradients for random cotangents."""
+    here = function.record(point)
     rng = np.random.default_rng(seed)
-    with enable_grad():
-        outputs = differentiable_outputs(fn(*inputs))
-    vs = [wrap(rng.uniform(0.5, 1.5, y.shape).astype(y.dtype)) for y in outputs]
-    live = [(y, v) for y, v in zip(outputs, vs, strict=True) if y.requires_grad]
-    found: Sequence[Any] = [None] * len(leaves)
-    if live and leaves:
-        ys, seeds = zip(*live, strict=True)
-        found = grad(list(ys), leaves, list(seeds), allow_unused=True)
-    gradients = [
-        np.zeros(x.shape, x.dtype) if g is None else g.data
-        for x, g in zip(leaves, found, strict=True)
-    ]
-    return [y.data for y in outputs], gradients
+    vs = [rng.uniform(0.5, 1.5, y.shape).astype(y.dtype) for y in here.outputs]
+    return here.outputs, here.pull(vs)
 
 
 def _difference(label: str, y: np.ndarray, z: np.ndarray, coarsest: float) -> str:

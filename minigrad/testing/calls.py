@@ -10,6 +10,9 @@ import numpy as np
 
 from ..ops.registry import Drawn, ErrorSample, Sample
 
+SEED = 11
+"""Draws the numbers of samples, everywhere the same: what is found once is found again."""
+
 
 @dataclass(frozen=True)
 class _Slot:
@@ -37,6 +40,11 @@ class Call:
         """The operation's name, for messages."""
         return self.function.__name__
 
+    @property
+    def differentiable(self) -> bool:
+        """Whether it has an input to differentiate by."""
+        return any(a.dtype.kind == "f" for a in self.arrays)
+
     def __call__(self, *tensors: Any) -> Any:
         """Call the operation with these in the places of the arrays."""
         args = [_filled(a, tensors) for a in self._args]
@@ -44,9 +52,12 @@ class Call:
 
 
 def draw(
-    function: Callable[..., Any], sample: Sample | ErrorSample, rng: np.random.Generator
+    function: Callable[..., Any],
+    sample: Sample | ErrorSample,
+    rng: np.random.Generator | None = None,
 ) -> Call:
-    """Draw the arrays of a sample."""
+    """Draw the arrays of a sample; without a generator, the same numbers every time."""
+    rng = np.random.default_rng(SEED) if rng is None else rng
     arrays: list[np.ndarray] = []
 
     def slots(argument: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -22,9 +21,6 @@ from .backends import check, on_device, single_precision
 from .calls import Call, draw
 
 T = TypeVar("T")
-
-SEED = 11
-"""Draws the numbers of all samples."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +49,8 @@ def calls(operation: str) -> Iterator[tuple[Sample, Call]]:
     """The samples of an operation that have an input of real numbers, with numbers drawn."""
     op = OPERATIONS[operation]
     for sample in op.samples:
-        call = draw(op.function, sample, np.random.default_rng(SEED))
-        if any(a.dtype.kind == "f" for a in call.arrays):
+        call = draw(op.function, sample)
+        if call.differentiable:
             yield sample, call
 
 
@@ -171,8 +167,3 @@ def _in_processes(
 def _start() -> None:
     """Each process computes on one thread: there are as many as cores."""
     kernels.set_num_threads(1)
-
-
-def cores() -> int:
-    """How many processes make sense: the cores that this one may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -19,11 +19,10 @@ from ...modes import enable_grad
 from ...ops.elementwise import vanishing
 from ...ops.registry import Operation, Sample
 from ...tensor import Tensor, wrap
-from ..calls import Call, draw
+from ..calls import SEED, Call, draw
 from .mutations import MUTATIONS, other
 from .rules import Edge, intercepted, title
 
-SEED = 11
 ROUNDS = 2  # pairs of random cotangents: one could hit a coincidence
 
 
@@ -36,11 +35,6 @@ class Case:
     call: Call
 
     @property
-    def differentiable(self) -> bool:
-        """Whether it has an input to differentiate by."""
-        return any(a.dtype.kind == "f" for a in self.call.arrays)
-
-    @property
     def size(self) -> int:
         """How many numbers go in: the fewer, the sooner it is checked."""
         return sum(a.size for a in self.call.arrays)
@@ -51,11 +45,7 @@ class Case:
 
 def cases(operation: Operation) -> list[Case]:
     """The samples of an operation, drawn as everywhere in the tests."""
-    drawn = []
-    for sample in operation.samples:
-        call = draw(operation.function, sample, np.random.default_rng(SEED))
-        drawn.append(Case(operation, sample, call))
-    return drawn
+    return [Case(operation, s, draw(operation.function, s)) for s in operation.samples]
 
 
 def gradients(case: Case) -> dict[int, list[np.ndarray]]:
@@ -201,7 +191,7 @@ class Survey:
         self.others: list[str] = []
         for i, case in enumerate(self.cases):
             self._at = i
-            if case.differentiable:
+            if case.call.differentiable:
                 with intercepted(self._see):
                     gradients(case)
         for facts in self.rules.values():
