@@ -193,7 +193,8 @@ def _check_examples(examples: Sequence[Tensor]) -> None:
     for i, x in enumerate(examples):
         if not isinstance(x, Tensor) or not x.is_cuda:
             where = f"on {x.device}" if isinstance(x, Tensor) else f"a {type(x).__name__}"
-            raise TypeError(f"capture: example {i} is {where}; wants a tensor on a GPU")
+            none = "" if is_available() else f", and there is none here: {reason()}"
+            raise TypeError(f"capture: example {i} is {where}; wants a tensor on a GPU{none}")
     found = sorted({x.device for x in examples})
     if len(found) > 1:
         raise TypeError(f"capture: the examples are on {' and '.join(found)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import linecache
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,9 +95,12 @@ def launching(what: str | None) -> str:
 
 
 def described(finding: Finding) -> Iterator[str]:
-    """The lines that tell what was found: place, words, and the lines of the source."""
+    """The lines that tell what was found: place, words, and the lines of the source.
+
+    Files below the current folder are named as seen from there.
+    """
     place = f"{finding.file}:{finding.line}: " if finding.file else ""
-    yield f"  {place}{finding.what}"
+    yield f"  {place}{finding.what}".replace(os.path.join(os.getcwd(), ""), "")
     if finding.text:
         yield f"    {finding.line:>5} | {finding.text}"
     file, _, line = finding.other.rpartition(":")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -53,5 +54,16 @@ def _line(key: Launched, source: Source, architecture: str, f: Facts) -> str:
     return f"{f'{key.kernel} ({inside})':60} {architecture}  {numbers}  {counts}"
 
 
+def _files() -> list[str]:
+    parser = argparse.ArgumentParser(
+        prog="python -m minigrad_kernels.cuda.lint",
+        description="Print what NVIDIA's compiler makes of minigrad's CUDA kernels; needs no GPU.",
+    )
+    parser.add_argument(
+        "files", nargs="*", metavar="FILE.cu", help="a source of minigrad; all if none is named"
+    )
+    return list(parser.parse_args().files)
+
+
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    raise SystemExit(main(_files()))
