@@ -339,7 +339,17 @@ def test_a_gradient_that_is_not_finite_is_wrong() -> None:
         (ValueError, "none of the inputs", lambda: gradcheck(ops.exp, [])),
         (ValueError, "kind 'odd'", lambda: gradcheck(ops.exp, [X], kind="odd")),
         (ValueError, "order must be 1 or more", lambda: gradcheck(ops.exp, [X], order=0)),
-        (TypeError, "must return a tensor", lambda: gradcheck(lambda x: 3.0, [X])),
+        (
+            TypeError,
+            "must return a tensor or several, got float$",
+            lambda: gradcheck(lambda x: 3.0, [X]),
+        ),
+        (
+            TypeError,
+            "got ndarray; functions of arrays are checked in pairs",
+            lambda: gradcheck(lambda x: np.sin(x.data), [X]),
+        ),
+        (ValueError, "write 1.0 instead of 1", lambda: gradcheck(ops.sin, [1, np.arange(3)])),
         (TypeError, "floating-point", lambda: gradcheck(lambda x: wrap(x.data > 0), [X])),
         (ZeroDivisionError, "division", lambda: gradcheck(lambda x: x * (1 // 0), [X])),
     ],

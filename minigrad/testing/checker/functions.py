@@ -56,8 +56,10 @@ def differentiable_outputs(result: Any) -> list[Tensor]:
     flat = list(_flatten(result))
     tensors = [y for y in flat if isinstance(y, Tensor)]
     if not tensors:
+        arrays = any(isinstance(y, (np.ndarray, np.generic)) for y in flat)
         raise TypeError(
             f"gradcheck: the function must return a tensor or several, got {type(result).__name__}"
+            + ("; functions of arrays are checked in pairs: (forward, vjp)" if arrays else "")
         )
     return [y for y in tensors if y.dtype.kind in "fc"]
 

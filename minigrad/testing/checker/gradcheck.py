@@ -83,7 +83,10 @@ def gradcheck(
         return Verdict(name, (), tuple(promises.constant(checked, rng)))
     function: Function = checked
     if not function.point:
-        raise ValueError("gradcheck: none of the inputs is of floating-point type")
+        raise ValueError(
+            "gradcheck: none of the inputs is of floating-point type, and others are passed on as "
+            "they are: write 1.0 instead of 1"
+        )
     problems = list(promises.usable(function))
     findings: list[Finding] = []
     hint = _declared(fn) if kind == "auto" else ""
