@@ -38,6 +38,12 @@ from minigrad.testing.mutation.targets import Targets, targets
 SOME = ["div", "tanh", "roll", "linear"]
 
 
+@pytest.fixture(autouse=True)
+def quick_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests that are run here in other processes draw nothing, and hypothesis loads slowly."""
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest")
+
+
 @pytest.fixture(scope="module")
 def some() -> Report:
     return mutate(SOME)
