@@ -95,3 +95,64 @@ def test_single_precision_may_overflow_for_large_cotangents(dtype: Any) -> None:
         return (g.astype(dtype) * dtype(100)).astype(dtype)
 
     assert gradcheck((forward, vjp), [column_major(X)]).ok
+
+
+# Scales
+
+
+def test_one_output_is_small_beside_another() -> None:
+    pair = (lambda x: (np.sin(x), 1e-11 * np.cos(x)), lambda g, x: g[0] * np.cos(x))
+    assert gradcheck(pair, [X[0]]).findings[0].status == "different"
+
+
+def test_entries_of_very_different_size_are_each_compared() -> None:
+    x = np.array([1e6, 1.0, 1e-6])
+    assert gradcheck((lambda x: x * x, lambda g, x: 2 * g * x), [x]).ok
+    wrong = gradcheck((lambda x: x * x, lambda g, x: g * x * [2, 2, 3]), [x]).findings[0]
+    assert wrong.wrong == 1 and wrong.where.endswith("input 0[2]")
+
+
+@pytest.mark.parametrize("x", [1e-300, 1e-100, 1e-12])
+def test_inputs_much_smaller_than_any_step(x: float) -> None:
+    assert gradcheck((np.log, lambda g, x: g / x), [np.array([x, 1.0])]).ok
+    assert not gradcheck((np.log, lambda g, x: 1.01 * g / x), [np.array([x, 1.0])]).ok
+
+
+# Noise
+
+
+def test_noise_is_no_kink_that_a_rule_could_hide_in() -> None:
+    def forward(x: np.ndarray) -> np.ndarray:
+        return 1e8 + abs(np.tanh(x))
+
+    def vjp(g: np.ndarray, x: np.ndarray) -> np.ndarray:
+        return 1.01 * g * np.sign(x) * (1 - np.tanh(x) ** 2)
+
+    assert not gradcheck((forward, vjp), [np.array([0.3, -0.4, 1.1])]).ok
+
+
+def normalized(x: np.ndarray) -> np.ndarray:
+    return (x - x.mean(-1, keepdims=True)) / x.std(-1, keepdims=True)
+
+
+def normalized_back(g: np.ndarray, x: np.ndarray) -> np.ndarray:
+    y = normalized(x)
+    centred = g - g.mean(-1, keepdims=True) - y * (g * y).mean(-1, keepdims=True)
+    return centred / x.std(-1, keepdims=True)
+
+
+def test_a_function_may_be_noisier_than_its_outputs_show() -> None:
+    """Numbers around 1000 are subtracted from each other."""
+    x = 1000 + np.random.default_rng(7).normal(size=(4, 16))
+    verdict = gradcheck((normalized, normalized_back), [x])
+    assert verdict.ok, str(verdict)
+    assert not gradcheck((normalized, lambda g, x: 1.0001 * normalized_back(g, x)), [x]).ok
+
+
+def test_a_variance_that_cancels() -> None:
+    def forward(x: np.ndarray) -> np.ndarray:
+        return np.asarray((x * x).mean() - x.mean() ** 2)
+
+    x = 1e4 + X[0]
+    assert gradcheck((forward, lambda g, x: g * 2 * (x - x.mean()) / x.size), [x]).ok
+    assert not gradcheck((forward, lambda g, x: g * 2.01 * (x - x.mean()) / x.size), [x]).ok

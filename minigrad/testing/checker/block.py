@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from .compare import Comparison
 
 SMALLEST = 1e-12  # two zeros are equal if the oracle is that certain of its own
-RELATIVE = 1e-10  # of the largest derivative by the same input: rounding inside rules and functions
+RELATIVE = 1e-10  # of the largest derivative of the same output: rounding in rules and functions
+ABSENT = 1e-6  # a row that is so small beside the others may be what is left of a cancellation
 SURE = 1e-6  # a derivative known less well than this, relative to its size, is in doubt
 TAYLOR = 64  # so many doubtful entries get a Taylor-remainder test
 
@@ -119,6 +120,9 @@ class Block:
         self._take(self.comparison.oracles.measure(self.k, self.lines))
         if self.oracle != "central differences" and self.wrong.any():
             self._second_opinion()
+        if self.oracle == "central differences" and self.wrong.any():
+            noisy = self.comparison.oracles.differences(self.lines, noisy=True)
+            self._take(Measured(self.oracle, noisy))
         if self.wrong.any() and self.comparison.rescale():
             self._measure()
         elif self.wrong.any():
@@ -138,7 +142,10 @@ class Block:
         cotangents = self.comparison.rows.matrix
         if cotangents is not None:
             seen, allowed = cotangents.T @ seen, abs(cotangents.T) @ allowed
-        return seen, allowed + RELATIVE * abs(seen).max(initial=0.0)
+        # A rule computes one row at a time.
+        largest = abs(seen).max(axis=1, initial=0.0, keepdims=True)
+        largest = np.maximum(largest, ABSENT * abs(seen).max(initial=0.0))
+        return seen, allowed + RELATIVE * largest
 
     def _second_opinion(self) -> None:
         """Where another oracle disagrees with the rule, central differences decide who is wrong."""
@@ -181,7 +188,11 @@ class Block:
             self.wrong = unclear
             return "unclear"
         status, doubtful = self.comparison.kinks.verdict(
-            self.lines, self.said, self.wrong | unclear, self.comparison.rules
+            self.lines,
+            self.said,
+            self.wrong | unclear,
+            self.comparison.rules,
+            self.comparison.oracles.noise,
         )
         if status != "smooth":
             self.wrong = doubtful
@@ -195,7 +206,10 @@ class Block:
     def _limit(self) -> float:
         """What is allowed at most; a derivative that is known less well is in doubt."""
         comparison = self.comparison
-        natural = comparison.scale / max(1.0, abs(self.x).max(initial=0.0))
+        scale, noise = comparison.scale, comparison.oracles.known_noise
+        if noise > 0.1 * scale:  # nothing but the rounding of larger numbers
+            scale = noise / comparison.eps
+        natural = scale / max(1.0, abs(self.x).max(initial=0.0))
         largest = max(natural, float(abs(self.seen).max(initial=0.0)))
         # What extrapolated differences can reach in this precision is about eps^(2/3).
         certain = max(SURE, 100 * comparison.eps ** (2 / 3))

@@ -46,9 +46,15 @@ class Kinks:
         self.function, self.point, self.here = function, point, here
         self.cotangents, self.nearby, self.rng = cotangents, nearby, rng
         self.scales = scales_for(eps)
+        self.noise: np.ndarray | None = None
 
     def verdict(
-        self, lines: list[Line], said: np.ndarray, doubtful: np.ndarray, rules: np.ndarray
+        self,
+        lines: list[Line],
+        said: np.ndarray,
+        doubtful: np.ndarray,
+        rules: np.ndarray,
+        noise: np.ndarray | None = None,
     ) -> tuple[str, np.ndarray]:
         """What the doubtful entries are, and which of them are wrong.
 
@@ -57,11 +63,13 @@ class Kinks:
             said: v^T J u by the rule.
             doubtful: the entries that differ from an oracle, or that it was not certain of.
             rules: v^T J by all inputs together, for directions that mix them.
+            noise: of each output, if it was measured: slopes that differ by no more are no kink.
 
         Returns:
             `smooth` and the entries without a kink; `outside` and the entries that lie outside; or
             `kink`, if all lie inside.
         """
+        self.noise = noise
         outside = np.zeros_like(doubtful)
         smooth = np.zeros_like(doubtful)
         confirmed = 0
@@ -96,6 +104,8 @@ class Kinks:
                 size = np.maximum(abs(low), abs(high)) + abs(near).max(axis=0)
                 # Around a smooth point the spread shrinks with the distance, at a jump it stays.
                 jump = (spread > 0.5 * np.ptp(wide, axis=0)) & (spread > self.scales.jump * size)
+                step = self.scales.step * self.scales.nearby[1] * line.reach
+                jump &= spread > 16 * self.scales.noise(self.here, self.noise) / step
             low = np.where(jump, np.minimum(low, near.min(axis=0)), low)
             high = np.where(jump, np.maximum(high, near.max(axis=0)), high)
             kink = kink | jump
@@ -108,7 +118,7 @@ class Kinks:
         return np.fmin(found[0], low), np.fmax(found[1], high), found[2]
 
     def _one_sided(self, line: Line) -> Range:
-        left, right, kink = line.one_sided(self.here, self.scales)
+        left, right, kink = line.one_sided(self.here, self.scales, self.noise)
         return np.minimum(left, right), np.maximum(left, right), kink
 
     def _combined(self, low: np.ndarray, high: np.ndarray, kink: np.ndarray) -> Range:

@@ -11,11 +11,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from . import rounding
 from .functions import Function, Pullback
-from .oracles import FIRST_STEP, Line, Slope
+from .oracles import FIRST_STEP, Line, Slope, flat
 from .probes import dense
 
 SMALL = 2048  # outputs times directions up to which a complex step, which is slow, is tried unasked
@@ -78,11 +80,15 @@ class Oracles:
                 )
         return Measured("central differences", self.differences(lines))
 
-    def differences(self, lines: list[Line]) -> list[Slope]:
-        """Extrapolated central differences; over several steps where one is not certain enough."""
+    def differences(self, lines: list[Line], noisy: bool = False) -> list[Slope]:
+        """Extrapolated central differences; over several steps where one is not certain enough.
+
+        With `noisy` for a function whose rounding is more than its outputs show: it is measured.
+        """
+        scale = np.maximum(self.scale, self.noise / self.eps) if noisy else self.scale
         slopes = [
             (line.extrapolated_twice if self.sketched else line.extrapolated)(
-                FIRST_STEP, self.scale, self.eps
+                FIRST_STEP, scale, self.eps
             )
             for line in lines
         ]
@@ -91,8 +97,28 @@ class Oracles:
         largest = max(largest, 1e-4 * self.scale)
         for i, (line, slope) in enumerate(zip(lines, slopes, strict=True)):
             if (slope.tolerance > 1e-6 * largest).any():
-                slopes[i] = line.best(self.scale, self.eps)
+                slopes[i] = line.best(scale, self.eps)
         return slopes
+
+    @cached_property
+    def noise(self) -> np.ndarray:
+        """By how much each output changes when the inputs change in their last digits.
+
+        What changes by very much is not rounded there, but jumps: that counts as 0.
+        """
+        with np.errstate(all="ignore"):
+            found = [
+                abs(flat(self.function.values(near)) - self.here)
+                for near, _ in rounding.beside(self.function.point, self.eps)
+            ]
+        sizes = [abs(a).max(initial=1.0) for a in (*self.function.point, self.here)]
+        noise = np.nan_to_num(np.max(found, axis=0), nan=0.0, posinf=0.0)
+        return np.where(noise < self.eps**0.5 * max(sizes), noise, 0.0)
+
+    @property
+    def known_noise(self) -> float:
+        """The largest noise, if it had to be measured; else 0."""
+        return float(self.noise.max(initial=0.0)) if "noise" in self.__dict__ else 0.0
 
     def _exact(self, lines: list[Line]) -> Measured:
         slopes = [line.exact(self.scale, self.eps) for line in lines]
@@ -114,13 +140,19 @@ class Oracles:
             where = "its inputs together" if together else self.function.labels[k]
             self.problems.append(f"declared {self.kind}, but it is not linear in {where}")
 
-    def _straight(self, line: Line, steps: tuple[float, float]) -> bool:
-        """Do the outputs at 0 and at these two steps lie on a straight line?"""
+    def _straight(self, line: Line, steps: tuple[float, float], hidden: float = 1.0) -> bool:
+        """Do the outputs at 0 and at these two steps lie on a straight line?
+
+        To the rounding of each output, and of what may be hidden in it, as a share of the largest.
+        """
         a, b = steps
         one, two = line.at(a), line.at(b)
+        if self.scale > 2 * abs(self.here).max():  # more than what shows is known to be hidden
+            hidden = 1.0
         with np.errstate(all="ignore"):
-            off = abs(b * (one - self.here) - a * (two - self.here)).max()
-        return bool(off <= 1e4 * self.eps * abs(b) * max(self.scale, abs(two).max()))
+            off = abs(b * (one - self.here) - a * (two - self.here))
+            size = np.maximum(abs(two), hidden * max(self.scale, abs(two).max()))
+        return bool((off <= 1e4 * self.eps * abs(b) * size).all())
 
     # Finding out
 
@@ -143,7 +175,7 @@ class Oracles:
 
     def _straight_both_ways(self, line: Line) -> bool:
         try:
-            return self._straight(line, (1.0, 2.0)) and self._straight(line, (1.0, -1.0))
+            return all(self._straight(line, (1.0, step), 1e-6) for step in (2.0, -1.0))
         except Exception:  # a step of 1 may leave the domain, which the function may refuse
             return False
 

@@ -12,12 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 
 Arrays = list[np.ndarray]
+Scale = float | np.ndarray  # of all outputs, or of each
 
 COMPLEX_STEP = 1e-20  # its square vanishes beside 1: no truncation and no cancellation at all
 FIRST_STEP = 5e-4  # relative to the input
 STEPS = (
     1e-10,
+    1e-9,
     1e-8,
+    1e-7,
     1e-6,
     3e-5,
     FIRST_STEP,
@@ -36,6 +39,7 @@ class Scales:
         step: of those slopes, as a share of that distance.
         slack: how well a slope is known, relative to its size.
         jump: by how much slopes must differ to be different.
+        eps: of the type that the function computes in.
     """
 
     one_sided: float
@@ -43,10 +47,16 @@ class Scales:
     step: float
     slack: float
     jump: float
+    eps: float
+
+    def noise(self, here: np.ndarray, measured: np.ndarray | None) -> np.ndarray:
+        """The rounding of outputs: what was measured, but at least that of their last digit."""
+        least = self.eps * abs(here)
+        return np.asarray(least if measured is None else np.maximum(least, measured))
 
 
-FINE = Scales(one_sided=1e-6, nearby=(2e-4, 2e-5), step=1e-4, slack=1e-4, jump=1e-3)
-COARSE = Scales(one_sided=3e-3, nearby=(3e-2, 3e-3), step=0.1, slack=1e-2, jump=3e-2)
+FINE = Scales(one_sided=1e-6, nearby=(2e-4, 2e-5), step=1e-4, slack=1e-4, jump=1e-3, eps=2.3e-16)
+COARSE = Scales(one_sided=3e-3, nearby=(3e-2, 3e-3), step=0.1, slack=1e-2, jump=3e-2, eps=1.2e-7)
 """For functions that are computed in double precision, and in a lower one."""
 
 
@@ -120,10 +130,15 @@ class Line:
         W. Squire and G. Trapp, "Using complex variables to estimate derivatives of real functions",
         SIAM Review 40 (1998).
         """
-        slope = np.imag(self.at(1j * COMPLEX_STEP)) / COMPLEX_STEP
-        return Slope(slope, np.full(slope.shape, 1e3 * eps * scale / self.reach))
+        # Small beside a small input too, but no denormal number.
+        step = COMPLEX_STEP * max(1e-200, min(1.0, self.size or 1.0))
+        outputs = self.at(1j * step)
+        slope = np.imag(outputs) / step
+        # An output whose imaginary part is 0 does not depend on what moves, however large it is.
+        size = np.where(slope == 0, 0.0, np.minimum(scale, abs(outputs)) / self.reach)
+        return Slope(slope, 1e3 * eps * (size + abs(slope).max(initial=0.0)))
 
-    def extrapolated(self, step: float, scale: float, eps: float) -> Slope:
+    def extrapolated(self, step: float, scale: Scale, eps: float) -> Slope:
         """Central differences at two steps, extrapolated to zero (Richardson 1911).
 
         The quotient of step h errs by c h^2 + O(h^4); 4/3 of the one with h/2 less 1/3 of the one
@@ -140,7 +155,7 @@ class Line:
         slope[~np.isfinite(slope)] = 0.0
         return Slope(slope, tolerance)
 
-    def extrapolated_twice(self, step: float, scale: float, eps: float) -> Slope:
+    def extrapolated_twice(self, step: float, scale: Scale, eps: float) -> Slope:
         """As `extrapolated`, with a third step (Romberg 1955): errs by O(h^6).
 
         For sums over many outputs, in which the uncertainties of all add up. Where only the first
@@ -157,14 +172,17 @@ class Line:
         slope[~np.isfinite(slope)] = 0.0
         return Slope(slope, tolerance)
 
-    def best(self, scale: float, eps: float) -> Slope:
+    def best(self, scale: Scale, eps: float) -> Slope:
         """For each output the most certain of several steps.
 
         A wide step may straddle a singularity and look certain; it counts only where it agrees with
         the narrower ones, which are local but noisy.
         """
-        best = self.extrapolated(STEPS[0], scale, eps)
-        for step in STEPS[1:]:
+        # Near 0 a function may change on the scale of the input.
+        small = (1e-3 * self.size, 1e-1 * self.size) if 0 < self.size < 1e-8 else ()
+        steps = (*(step for step in small if step < STEPS[0]), *STEPS)
+        best = self.extrapolated(steps[0], scale, eps)
+        for step in steps[1:]:
             wider = self.extrapolated(step, scale, eps)
             agrees = abs(wider.value - best.value) <= wider.tolerance + best.tolerance
             take = agrees & (wider.tolerance < best.tolerance)
@@ -175,12 +193,12 @@ class Line:
         return best
 
     def one_sided(
-        self, here: np.ndarray, scales: Scales = FINE
+        self, here: np.ndarray, scales: Scales = FINE, noise: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Slopes to the left and to the right, and where they differ: kinks.
 
         Where the function is smooth the two differ by h f'', four times less with a fourth of the
-        step; at a kink the difference stays.
+        step; at a kink the difference stays, and is more than the outputs' noise over the step.
         """
         h = scales.one_sided * self.reach
         with np.errstate(all="ignore"):
@@ -190,7 +208,8 @@ class Line:
                 gaps.append(right - left)
             size = np.maximum(abs(left), abs(right))
             stays = abs(gaps[1] - gaps[0]) < 0.25 * abs(gaps[0])
-            kink = np.isfinite(size) & stays & (abs(gaps[1]) > scales.slack * size)
+            least = scales.slack * size + 16 * scales.noise(here, noise) / step
+            kink = np.isfinite(size) & stays & (abs(gaps[1]) > least)
         return left, right, kink
 
     def nearby(

@@ -124,7 +124,7 @@ def _linear(
                     f"a {which} cotangent gives another gradient than that of a moderate one, "
                     "scaled: is the gradient clipped?"
                 )
-        if not close(first, here.pull([_reversed(v) for v in cotangents])):
+        if not close(first, here.pull([_spread(v) for v in cotangents])):
             yield "a cotangent with another layout in memory gives another gradient"
         ones = here.pull([_repeated(1.0, v) for v in cotangents])
         minus = here.pull([_repeated(-1.0, v) for v in cotangents])
@@ -134,8 +134,8 @@ def _linear(
         return
     eps = max([np.finfo(y.dtype).eps for y in (*here.outputs, *first)], default=0.0)
     size = max(abs(flat(rest)).max(initial=0.0), abs(flat(first)).max(initial=0.0))
-    for found, which in ((whole, "ones"), (back, "minus ones")):
-        off = abs(found - parts)
+    for sums, which in ((whole, "ones"), (back, "minus ones")):
+        off = abs(sums - parts)
         if not (off <= max(1e-10, 1e3 * float(eps)) * size).all():
             rounded = rounding.of_pass(function, cotangents, float(eps))
             if not (off <= max(1e-10, 1e3 * float(eps)) * size + 4 * rounded).all():
@@ -144,10 +144,10 @@ def _linear(
                 )
 
 
-def _reversed(v: np.ndarray) -> np.ndarray:
-    """The same numbers, every other one of a wider array, backwards."""
-    room = np.zeros(tuple(2 * n for n in v.shape), v.dtype)
-    every: Any = (..., *(slice(None, None, -2),) * v.ndim)
+def _spread(v: np.ndarray) -> np.ndarray:
+    """The same numbers, column-major and with gaps. Not backwards: PyTorch refuses that."""
+    room = np.zeros(tuple(2 * n for n in v.shape), v.dtype, order="F")
+    every: Any = (..., *(slice(None, None, 2),) * v.ndim)
     view = np.asarray(room[every])
     view[...] = v
     return view
