@@ -45,6 +45,9 @@ def backward(v, x):
 pair = (forward, backward)
 three = (forward, backward, forward)
 number = 3
+
+def leaves(x):
+    raise SystemExit(0)
 """
 
 
@@ -171,6 +174,9 @@ NOT_HERE = [name for name, b in BACKENDS.items() if not b.available]
         (["mine:fails", "--shapes", "3"], "mine:fails raises KeyError: 'planted' ("),
         (["mine:fails", "--shapes", "3,()"], "were given (called with shapes (3,), ())"),
         (["mine:fails", "--shapes", "3"], "mine.py:12, called with shapes (3,))"),
+        (["mine:leaves", "--shapes", "3"], "mine:leaves raises SystemExit: 0"),
+        (["mine:half", "--shapes", "9999999x9999999"], "Unable to allocate"),
+        (["mine:half", "--shapes", "3", "--backends", ""], "no backend ''; there are"),
         (["--all", "softmaxx"], "no operation is called softmaxx"),
         (["--all", "relu", "--shapes", "3"], "--shapes is for one function, not for --all"),
         (["--all", "relu", "--backends", "fast"], "no backend 'fast'"),
@@ -188,6 +194,7 @@ def test_what_cannot_be_checked(arguments: list[str], words: str, mine: str, cap
     ("code", "words"),
     [("1 / 0", "raises ZeroDivisionError: division by zero"),
      ("import no_such_thing", "raises ModuleNotFoundError: No module named 'no_such_thing'"),
+     ("raise SystemExit(0)", "raises SystemExit: 0"),
      ("def f(:", "raises SyntaxError")],
 )  # fmt: skip
 @pytest.mark.parametrize("name", ["broken.py:f", "broken:f"])

@@ -76,7 +76,15 @@ def run(options: argparse.Namespace) -> int:
     """
     try:
         return _every_operation(options) if options.all else _one_function(options)
-    except (BadTarget, ValueError, TypeError, ImportError, OSError, RuntimeError) as error:
+    except (
+        BadTarget,
+        ValueError,
+        TypeError,
+        ImportError,
+        OSError,
+        RuntimeError,
+        MemoryError,
+    ) as error:
         words = str(error).removeprefix("gradcheck: ")
         print(f"minigrad gradcheck: {words}", file=sys.stderr)
         return 2
@@ -99,7 +107,7 @@ def _one_function(options: argparse.Namespace) -> int:
     fn = load(name)
     checked = {key: getattr(options, key) for key in ("order", "kind", "seed")}
     right = True
-    for backend in chosen(options.backends) if options.backends else [None]:
+    for backend in chosen(options.backends) if options.backends is not None else [None]:
         verdict = _verdict(name, fn, inputs, backend, checked)
         print(f"on {backend}: {verdict}" if backend else verdict, flush=True)
         right = right and verdict.ok
@@ -125,7 +133,7 @@ def _verdict(
         if backend is None:
             return gradcheck(fn, inputs, **options)
         return gradcheck_on(backend, fn, inputs, **options)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # an exit with 0 would pass for right gradients
         if str(error).startswith("gradcheck:"):
             raise BadTarget(str(error).removeprefix("gradcheck:").strip()) from None
         called = f"called with shapes {', '.join(str(x.shape) for x in inputs)}"
@@ -133,7 +141,7 @@ def _verdict(
         raise BadTarget(f"{said} ({', '.join([*_place(error), called])})") from error
 
 
-def _place(error: Exception) -> Iterator[str]:
+def _place(error: BaseException) -> Iterator[str]:
     """Where it was raised; nothing if the call itself failed, as with too many arguments."""
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:

@@ -67,7 +67,7 @@ def _file(place: str) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # an exit with 0 would pass for success
         del sys.modules[name]
         raise BadTarget(f"importing {place} raises {type(error).__name__}: {error}") from error
     return module
@@ -82,5 +82,5 @@ def _module(place: str) -> ModuleType:
         if error.name is not None and (place == error.name or place.startswith(f"{error.name}.")):
             raise BadTarget(f"there is no module {error.name!r}") from None
         raise BadTarget(f"importing {place} raises {type(error).__name__}: {error}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # an exit with 0 would pass for success
         raise BadTarget(f"importing {place} raises {type(error).__name__}: {error}") from error
