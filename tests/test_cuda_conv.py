@@ -159,7 +159,7 @@ def tf32_numbers(size: Any) -> np.ndarray:
 
 
 @pytest.mark.parametrize("channels", [8, 7])
-@pytest.mark.parametrize("which", ["tf32", "tensor_cores"])
+@pytest.mark.parametrize("which", ["tf32", "5-tensor-cores"])
 def test_tensor_cores_do_not_round_what_they_can_hold(which: str, channels: int) -> None:
     """The products are exact then, and sums those of float32, in copies of 16 bytes and of 4."""
     for call in calls((2, channels, 6, 9), (20, channels, 3, 3), "f4", SAME, tf32_numbers):
@@ -168,7 +168,7 @@ def test_tensor_cores_do_not_round_what_they_can_hold(which: str, channels: int)
             call.check(got, EPS["f4"])
 
 
-@pytest.mark.parametrize("which", ["tf32", "tensor_cores"])
+@pytest.mark.parametrize("which", ["tf32", "5-tensor-cores"])
 def test_operands_are_rounded_to_the_nearest(which: str) -> None:
     """1 + 0.75 ulp is 1 + 1 ulp, on either side of a product; cut off it would be 1."""
     ulp = np.float32(2.0**-10)
@@ -276,8 +276,8 @@ def test_what_runs(x: np.ndarray, w: np.ndarray, groups: int, runs: str | None) 
         ("cuda-on-cpu", 6, "WIDTH", "1"),
         ("tf32", 8, "COPY", "16"),
         ("tf32", 6, "COPY", "4"),
-        ("register_tiles", 8, "WIDTH", "4"),
-        ("register_tiles", 6, "WIDTH", "1"),
+        ("4-registers", 8, "WIDTH", "4"),
+        ("4-registers", 6, "WIDTH", "1"),
     ],
 )
 def test_loads_are_as_wide_as_groups_allow(
@@ -292,7 +292,7 @@ def test_loads_are_as_wide_as_groups_allow(
     assert definitions[name] == value
 
 
-@pytest.mark.parametrize("which", ["register_tiles", "tensor_cores", "shared_tiles"])
+@pytest.mark.parametrize("which", ["4-registers", "5-tensor-cores", "3-tiles"])
 def test_rungs_in_whole_loads(which: str) -> None:
     for x, w, options in (
         ((3, 8, 9, 11), (70, 8, 3, 3), SAME),
@@ -300,7 +300,7 @@ def test_rungs_in_whole_loads(which: str) -> None:
     ):
         call = calls(x, w, "f4", options)[0]
         got = on_cuda(FORWARD, which).run(*call.args, **call.options)
-        call.check(got, EPS["f2"] if which == "tensor_cores" else EPS["f4"])
+        call.check(got, EPS["f2"] if which == "5-tensor-cores" else EPS["f4"])
 
 
 def test_depthwise_with_many_taps_and_channels() -> None:

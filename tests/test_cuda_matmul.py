@@ -141,7 +141,7 @@ def test_any_order_of_threads(rng: Any, order: str) -> None:
     a, b = (rng.normal(size=s).astype("f4") for s in ((40, 700), (700, 40)))
     assert plan(SINGLE, 40, 40, 700, 1).splits > 1
     found = []
-    for name in ("cuda-on-cpu", "cuda-on-cpu:tf32", "cuda-on-cpu:tensor-cores"):
+    for name in ("cuda-on-cpu", "cuda-on-cpu:tf32", "cuda-on-cpu:5-tensor-cores"):
         with use(name):
             wanted = matmul(a, b)
             with running(order, seed=5):

@@ -148,11 +148,11 @@ def _worth_winograd_on_gpu(x: Array, other: Array, *_: Array, **options: Any) ->
 
 CUDA = "cuda", "cuda-on-cpu"
 
-for _rung in ("naive", "coalesced", "shared_tiles", "register_tiles"):
-    conv2d.on(*CUDA, name=_rung, accepts=_in_single, worth=only_when_asked)(
+for _number, _rung in enumerate(("naive", "coalesced", "tiles", "registers"), 1):
+    conv2d.on(*CUDA, name=f"{_number}-{_rung}", accepts=_in_single, worth=only_when_asked)(
         imported("cuda.conv_ladder", _rung)
     )
-conv2d.on(*CUDA, name="tensor_cores", accepts=_in_tf32, worth=only_when_asked, eps=TF32_EPS)(
+conv2d.on(*CUDA, name="5-tensor-cores", accepts=_in_tf32, worth=only_when_asked, eps=TF32_EPS)(
     imported("cuda.conv_ladder", "tensor_cores")
 )
 

@@ -125,12 +125,12 @@ if BACKENDS["numba"].available:
 
 _CUDA = "cuda", "cuda-on-cpu"
 
-for _name in ("naive", "coalesced", "tiles", "registers"):
-    matmul.on(*_CUDA, name=_name, accepts=_single_matrices, worth=only_when_asked)(
+for _number, _name in enumerate(("naive", "coalesced", "tiles", "registers"), 1):
+    matmul.on(*_CUDA, name=f"{_number}-{_name}", accepts=_single_matrices, worth=only_when_asked)(
         imported("cuda.matmul_ladder", _name)
     )
 matmul.on(
-    *_CUDA, name="tensor-cores", accepts=_rounded_matrices, worth=only_when_asked, eps=TF32_EPS
+    *_CUDA, name="5-tensor-cores", accepts=_rounded_matrices, worth=only_when_asked, eps=TF32_EPS
 )(imported("cuda.matmul_ladder", "tensor_cores"))
 for _name, _eps in (("bfloat16", BFLOAT16_EPS), ("tf32", TF32_EPS)):
     matmul.on(*_CUDA, name=_name, accepts=_rounded, worth=only_when_asked, eps=_eps)(

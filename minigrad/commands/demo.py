@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
     """
     from .. import demo
 
-    print("\n".join(info.lines()), flush=True)
+    print("\n".join(info.lines(every_cuda_kernel=False)), flush=True)
     try:
         outcome = demo.run(options.output, options.epochs, options.quick, not options.no_report)
     except (demo.Missing, OSError) as error:  # OSError: a folder that cannot be written to

@@ -25,8 +25,8 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def lines() -> Iterator[str]:
-    """The lines of `minigrad info`."""
+def lines(every_cuda_kernel: bool = True) -> Iterator[str]:
+    """The lines of `minigrad info`; without those of each CUDA kernel if they are not wanted."""
     from .. import machine
 
     for label, words in machine.summary():
@@ -43,10 +43,10 @@ def lines() -> Iterator[str]:
     for c in choices:
         yield f"  {c.kernel:<{width}}  {c.size:<{wide}}  {c.runs:<14}  {c.why}".rstrip()
     yield ""
-    yield from _cuda_kernels()
+    yield from _cuda_kernels(every_cuda_kernel)
 
 
-def _cuda_kernels() -> Iterator[str]:
+def _cuda_kernels(every: bool) -> Iterator[str]:
     from .. import machine
 
     found = machine.cuda_kernels()
@@ -54,6 +54,6 @@ def _cuda_kernels() -> Iterator[str]:
     for words in machine.verified_on():
         yield f"  {words}"
     width = max((len(k.kernel) for k in found), default=0)
-    for k in found:
+    for k in found if every else ():
         labels = (label.removeprefix("cuda:") for label in k.implementations)
         yield f"  {k.kernel:<{width}}  {k.verified}: {', '.join(labels)}"

@@ -77,6 +77,6 @@ class Rung:
 
 naive = Rung("naive", 0, 256)
 coalesced = Rung("coalesced", 0, 256)
-shared_tiles = Rung("shared_tiles", _SMALL, _SMALL * _SMALL)
-register_tiles = Rung("register_tiles", _LARGE, 256)
+tiles = Rung("shared_tiles", _SMALL, _SMALL * _SMALL)
+registers = Rung("register_tiles", _LARGE, 256)
 tensor_cores = Rung("tensor_cores", _LARGE, 128)
