@@ -109,10 +109,6 @@ def _changes_its_cotangent(g: Any, x: Any) -> Any:
     return result
 
 
-def _zero_ties(x: Any) -> Any:
-    return x.max()
-
-
 def _detached_square(g: Any, x: Any) -> Any:
     """Right numbers, but its own derivative is lost."""
     return (

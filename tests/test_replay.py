@@ -256,8 +256,6 @@ def test_few_numbers_are_written_out_and_many_packed() -> None:
 
 # What cannot be written
 
-CHANGED = 1
-
 
 def _unwritable() -> list[Any]:
     lock: Any = iter(())

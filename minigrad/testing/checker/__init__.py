@@ -1,9 +1,9 @@
 """The gradient checker, from the bottom up; each module imports only those before it.
 
 `functions`: what can be checked, evaluated and pulled back. `probes`: along which directions a
-Jacobian is looked at. `oracles`: derivatives without rules; `measure` finds out which of them a
-function can have. `rounding`, `kinks`, `taylor`: how far a right gradient may be from its oracle,
-and three ways to look closer. `verdict`: what was found; `plot` draws it. `block`: rule against
-oracle for one input, `compare` for all inputs in one order. `promises`: what a gradient must keep
-beside its numbers. `gradcheck` puts them together.
+Jacobian is looked at. `oracles`: derivatives without rules. `rounding`, `kinks`, `taylor`: how far
+a right gradient may be from its oracle, and three ways to look closer. `measure` finds out which
+oracle a function can have. `verdict`: what was found; `plot` draws it. `block`: rule against oracle
+for one input, `compare` for all inputs in one order. `promises`: what a gradient must keep beside
+its numbers. `gradcheck` puts them together.
 """
