@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -106,6 +107,18 @@ def test_constants_of_compiled_code_stand_beside_it() -> None:
     }
     only_python_uses = {"minigrad_kernels.layout.REALS", "minigrad_kernels.random.MANTISSA"}
     assert outside <= only_python_uses, "constants that compiled code may contain"
+
+
+def test_the_gradient_checker_is_read_from_the_bottom_up() -> None:
+    """Each module of it imports only those that its docstring names before."""
+    folder = ROOT / "testing" / "checker"
+    text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8")))
+    names = re.findall(r"`(\w+)`", text or "")
+    assert sorted(names) == sorted(p.stem for p in folder.glob("*.py") if p.stem != "__init__")
+    for i, name in enumerate(names):
+        for imported, hint in imports(folder / f"{name}.py", "minigrad"):
+            of_checker = imported.startswith("minigrad.testing.checker.")
+            assert hint or not of_checker or imported.split(".")[3] in names[:i], (name, imported)
 
 
 def test_the_reader_of_imports_sees_relative_ones(tmp_path: Path) -> None:

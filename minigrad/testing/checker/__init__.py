@@ -2,8 +2,8 @@
 
 `functions`: what can be checked, evaluated and pulled back. `probes`: along which directions a
 Jacobian is looked at. `oracles`: derivatives without rules. `rounding`, `kinks`, `taylor`: how far
-a right gradient may be from its oracle, and three ways to look closer. `measure` finds out which
-oracle a function can have. `verdict`: what was found; `plot` draws it. `block`: rule against oracle
-for one input, `compare` for all inputs in one order. `promises`: what a gradient must keep beside
-its numbers. `gradcheck` puts them together.
+a right gradient may be from its oracle, and three ways to look closer; `plot` draws the last.
+`measure` finds out which oracle a function can have. `verdict`: what was found. `block`: rule
+against oracle for one input, `compare` for all inputs in one order. `promises`: what a gradient
+must keep beside its numbers. `gradcheck` puts them together.
 """
