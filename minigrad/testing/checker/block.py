@@ -74,13 +74,14 @@ class Block:
         status = self._status()
         misused = status == "equal" and self._mixed_differs()
         note = fault = ""
-        if misused or status in ("different", "outside"):
-            fault, note = explain(Case(self, status))
-            status = "different" if misused else status
-        if self.k in self.comparison.reshaped:
-            if status in GOOD:
-                fault, note = self.comparison.reshaped[self.k]
+        shape = self.comparison.reshaped.get(self.k)
+        if shape is not None and (status in GOOD or not shape.fits):
+            fault, note = shape.fault, shape.note
             status = "different"
+            self.wrong = np.zeros_like(self.wrong)  # it is the shape, no number
+        elif misused or status in ("different", "outside"):
+            fault, note = explain(Case(self, status))
+            status = "different" if misused or shape is not None else status
         vacuous = status == "equal" and bool(
             (np.maximum(abs(self.seen), abs(self.said)) <= self.allowed).all()
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -72,7 +73,7 @@ class Comparison:
             self.rng,
         )
         self.mixed = dense(rng, self.here.shape)  # one more cotangent, for linearity
-        self.reshaped: dict[int, tuple[str, str]] = {}  # inputs whose gradient has another shape
+        self.reshaped: dict[int, Reshaped] = {}  # inputs whose gradient has another shape
 
     def pull(self, v: np.ndarray) -> np.ndarray:
         """v^T J by the rules, all inputs together; v is flat."""
@@ -83,8 +84,8 @@ class Comparison:
         gradients = self.recording.pull(scaled)
         for k, (g, x) in enumerate(zip(gradients, self.point, strict=True)):
             if g.shape != x.shape:
-                gradients[k], fault, note = reshaped(g, x)
-                self.reshaped[k] = fault, note
+                self.reshaped[k] = reshaped(g, x)
+                gradients[k] = self.reshaped[k].gradient
         return flat(gradients) / self.factor
 
     def cut(self, v: np.ndarray) -> list[np.ndarray | None]:
@@ -192,23 +193,36 @@ class Comparison:
         return rounding.allowance(self.function, rules, changes)
 
 
-def reshaped(g: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, str, str]:
-    """A gradient of the wrong shape in the right one, and the fault if it is right then."""
+class Reshaped(NamedTuple):
+    """A gradient of the wrong shape, in the right one.
+
+    Attributes:
+        gradient: of the right shape; zeros if nothing brings it there.
+        fits: whether something does.
+        fault, note: the fault, if the numbers are right then.
+    """
+
+    gradient: np.ndarray
+    fits: bool
+    fault: str
+    note: str
+
+
+def reshaped(g: np.ndarray, x: np.ndarray) -> Reshaped:
+    """Bring a gradient into its input's shape, as far as that can be meant."""
     was = f"the gradient has shape {g.shape}, its input {x.shape}"
     axes = repeated_axes(x.shape, g.shape)
     if axes:
         summed = g.sum(tuple(axes), keepdims=True).reshape(x.shape)
         over = axes_named(tuple(axes), g.ndim + 1)
-        return (
-            summed,
-            "broadcast",
-            f"looks like: broadcasting is not undone: {was}; sum over {over}",
-        )
+        note = f"looks like: broadcasting is not undone: {was}; sum over {over}"
+        return Reshaped(summed, True, "broadcast", note)
     if g.shape == x.shape[::-1]:
-        return g.T, "transposed", f"looks like: the gradient is transposed: {was}"
+        note = f"looks like: the gradient is transposed: {was}"
+        return Reshaped(g.T, True, "transposed", note)
     if g.size == x.size:
-        return g.reshape(x.shape), "unknown", f"{was}; reshaped, it is right"
-    return np.zeros(x.shape), "unknown", was
+        return Reshaped(g.reshape(x.shape), True, "unknown", f"{was}; reshaped, it is right")
+    return Reshaped(np.zeros(x.shape), False, "unknown", was)
 
 
 def output_labels(function: Function, count: int) -> list[str]:

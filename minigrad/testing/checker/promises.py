@@ -45,7 +45,7 @@ def usable(function: Function) -> Iterator[str]:
     """Reasons why there is nothing to check: each is a problem of its own.
 
     Raises:
-        TypeError: if there is no output of floating-point type.
+        TypeError: if there is no output of floating-point type, or one that is complex.
     """
     fixed = [] if isinstance(function, Pullback) else function.fixed()
     before = [x.copy() for x in (*function.point, *fixed)]
@@ -59,6 +59,10 @@ def usable(function: Function) -> Iterator[str]:
     if not same(before, [*function.point, *fixed]):
         yield "the function changes its inputs"
     for i, y in enumerate(first):
+        if y.dtype.kind == "c":
+            raise TypeError(
+                f"gradcheck: output {i} is complex: return its real and its imaginary part"
+            )
         if not np.isfinite(y).all():
             yield f"output {i} holds NaN or infinity: there is nothing to differentiate here"
     if not same([y.copy() for y in first], function.values(function.point)):
@@ -80,7 +84,11 @@ def kept(
         yield said + "backward changes the cotangent that it was given"
     if not same(point, function.point):
         yield said + "the inputs are changed"
-    yield from (said + p for p in aliases(plain, seeds, point, here.outputs))
+    theirs = {"an input": point, "an output": here.outputs}
+    if not isinstance(function, Pair):  # nobody adds to what a pair returns, such as (g, g)
+        theirs["a cotangent"] = seeds
+        yield from (said + p for p in aliases(plain))
+    yield from (said + p for p in shared(plain, theirs))
     yield from (said + p for p in misshapen(function, point, plain, here.outputs))
     first = [g.copy() for g in plain]
     if not same(first, here.pull([v.copy() for v in cotangents])):
@@ -100,7 +108,8 @@ def kept(
             yield said + f"a zero cotangent gives a gradient of {label} that is not zero"
     if not same(first, plain):
         yield said + "a later backward pass changes the gradients that an earlier one returned"
-    yield from (said + p for p in _linear(function, here, cotangents, first))
+    if not any(z.any() for z in zeros):  # else that is all there is to say
+        yield from (said + p for p in _linear(function, here, cotangents, first))
     yield from (said + p for p in sorted(here.misplaced))
     if not isinstance(function, Pair):
         yield from (
@@ -296,14 +305,18 @@ def misshapen(
             yield f"{label} is {x.dtype} {x.shape}, its gradient {g.dtype} {g.shape}"
 
 
-def aliases(gradients: Arrays, seeds: Arrays, point: Arrays, outputs: Arrays) -> Iterator[str]:
-    """Gradients that share their memory with anything that the caller holds."""
+def aliases(gradients: Arrays) -> Iterator[str]:
+    """Gradients that share their memory with each other."""
     for i, g in enumerate(gradients):
-        others = {"a cotangent": seeds, "an input": point, "an output": outputs}
-        others["another gradient"] = gradients[:i]
-        for what, arrays in others.items():
+        yield from shared([g], {f"gradient {j}": [gradients[j]] for j in range(i)}, first=i)
+
+
+def shared(gradients: Arrays, theirs: dict[str, Arrays], first: int = 0) -> Iterator[str]:
+    """Gradients that share their memory with what somebody else holds; `first` is their number."""
+    for i, g in enumerate(gradients, first):
+        for what, arrays in theirs.items():
             if any(np.may_share_memory(g, a) for a in arrays):
-                yield f"gradient {i} shares its memory with {what}"
+                yield f"gradient {i} shares its memory with {what}: return a copy"
 
 
 def same(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> bool:

@@ -87,7 +87,7 @@ class Finding:
         head = f"order {self.order}, {self.label} of shape {self.shape}: {_MEANING[self.status]}"
         how = f"({self.oracle}, {self.compared} compared)"
         lines = [f"{head} {how}"]
-        if not self.ok:
+        if self.wrong and not self.ok:
             lines.append(f"    {self.wrong} of {self.compared} are wrong; the worst: {self.where}")
             lines.append(f"    the rule says {self.analytic:.9g}, numerically {self.numeric:.9g}")
             error = abs(self.analytic - self.numeric)
