@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import minigrad as mg
 from minigrad.testing import gradcheck
 from minigrad.testing.strategies.layouts import LAYOUTS, column_major, contiguous, repeated
 
@@ -156,3 +157,42 @@ def test_a_variance_that_cancels() -> None:
     x = 1e4 + X[0]
     assert gradcheck((forward, lambda g, x: g * 2 * (x - x.mean()) / x.size), [x]).ok
     assert not gradcheck((forward, lambda g, x: g * 2.01 * (x - x.mean()) / x.size), [x]).ok
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [(None, "got NoneType"), (3, "got int"), ("x", "got str"), ({"x": X}, "got dict")],
+)
+def test_inputs_that_are_no_list(inputs: Any, words: str) -> None:
+    with pytest.raises(TypeError, match=f"inputs must be a list .*{words}"):
+        gradcheck(sine(lambda g, x: 1), inputs)
+
+
+def test_complex_numbers_are_refused() -> None:
+    with pytest.raises(TypeError, match="output 0 is complex: return its real and its imaginary"):
+        gradcheck((lambda x: np.exp(1j * x), lambda g, x: -g * np.sin(x)), [X])
+    with pytest.raises(TypeError, match="real numbers, got complex numbers"):
+        gradcheck(sine(lambda g, x: 1 + 0j), [X])
+
+
+def test_a_rule_that_divides_by_zero_is_told_without_warnings() -> None:
+    """Warnings are errors here."""
+    x = np.array([0.0, 1.0])
+    verdict = gradcheck((np.sqrt, lambda g, x: g / (2 * np.sqrt(x))), [x])
+    assert not verdict.ok
+    assert any("NaN or infinity" in problem for problem in verdict.problems)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_gradients_that_cancel_for_ones_only(seed: int) -> None:
+    """The variance of equal numbers: its second derivatives are sums that come to zero."""
+    x = np.random.default_rng(seed).normal(size=5)
+
+    def of_equal_numbers(x: mg.Tensor) -> mg.Tensor:
+        return mg.ops.var(mg.ops.broadcast_to(x[:1], (5,)), correction=2.5, keepdim=True)
+
+    verdict = gradcheck(of_equal_numbers, [x], order=2)
+    assert verdict.ok, str(verdict)

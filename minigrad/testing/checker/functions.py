@@ -311,10 +311,9 @@ class Pair:
         gradients = []
         for place, x in zip(self._places, arrays, strict=True):
             g = np.zeros(x.shape, x.dtype) if many[place] is None else np.asarray(many[place])
-            if g.dtype.kind not in "biufc":
-                raise TypeError(
-                    f"gradcheck: vjp must return arrays, got {type(many[place]).__name__}"
-                )
+            if g.dtype.kind not in "biuf":
+                kind = "complex numbers" if g.dtype.kind == "c" else type(many[place]).__name__
+                raise TypeError(f"gradcheck: vjp must return arrays of real numbers, got {kind}")
             gradients.append(g)
         return gradients
 

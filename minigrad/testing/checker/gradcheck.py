@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from .probes import dense
 from .verdict import Finding, Verdict
 
 
+@np.errstate(all="ignore")  # the verdict tells of NaN and infinity
 def gradcheck(
     fn: Callable[..., Any] | tuple[Callable[..., Any], Callable[..., Any]],
     inputs: Any,
@@ -62,7 +63,8 @@ def gradcheck(
     Raises:
         ValueError: for an unknown kind, an order below 1 or, of a pair, above, no input to
             differentiate by, or a `vjp` that returns another number of gradients.
-        TypeError: if `fn` returns no tensor of floating-point type, or is no function at all.
+        TypeError: if `fn` returns no tensor of floating-point type, or complex numbers, or is no
+            function at all; if `inputs` is no list.
         Exception: whatever `fn` itself raises.
 
     >>> import minigrad as mg
@@ -76,6 +78,12 @@ def gradcheck(
     _check_options(fn, kind, order, seed, full)
     if isinstance(inputs, (Tensor, np.ndarray, np.generic, float)):
         inputs = [inputs]
+    if isinstance(inputs, (str, bytes, dict, set)) or not isinstance(inputs, Iterable):
+        raise TypeError(
+            "gradcheck: inputs must be a list of what the function is called with, "
+            f"got {type(inputs).__name__}"
+        )
+    inputs = list(inputs)
     name = _name(fn)
     rng = np.random.default_rng(seed)
     checked = as_function(fn, inputs)

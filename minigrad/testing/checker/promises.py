@@ -146,7 +146,8 @@ def _linear(
     for sums, which in ((whole, "ones"), (back, "minus ones")):
         off = abs(sums - parts)
         if not (off <= max(1e-10, 1e3 * float(eps)) * size).all():
-            rounded = rounding.of_pass(function, cotangents, float(eps))
+            ends = cotangents, [np.ones_like(v) for v in cotangents]
+            rounded = np.sum([rounding.of_pass(function, v, float(eps)) for v in ends], axis=0)
             if not (off <= max(1e-10, 1e3 * float(eps)) * size + 4 * rounded).all():
                 yield (
                     f"the gradient of a cotangent of {which} is not the sum of its parts' gradients"
