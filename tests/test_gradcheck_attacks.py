@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.testing import gradcheck
+from minigrad.testing import gradcheck, replay
 from minigrad.testing.strategies.layouts import LAYOUTS, column_major, contiguous, repeated
 
 X = np.random.default_rng(3).normal(size=(3, 4))
@@ -196,3 +196,13 @@ def test_gradients_that_cancel_for_ones_only(seed: int) -> None:
 
     verdict = gradcheck(of_equal_numbers, [x], order=2)
     assert verdict.ok, str(verdict)
+
+
+def test_replays_of_parametrized_tests_do_not_replace_each_other() -> None:
+    paths = [replay.named(f"tests/test_a.py::test_b[{value}]") for value in ("c/x", "d/x", "../x")]
+    assert [path.name for path in paths] == [
+        "test_a-test_b-c-x.py",
+        "test_a-test_b-d-x.py",
+        "test_a-test_b-x.py",
+    ]
+    assert len({path.parent for path in paths}) == 1

@@ -108,7 +108,8 @@ def named(test: str, root: str | os.PathLike[str] = ".") -> Path:
     >>> named("tests/test_a.py::test_b[2-numba]").name
     'test_a-test_b-2-numba.py'
     """
-    short = re.sub(r"\.py\b", "", test.rpartition("/")[2])
+    place, bracket, values = test.partition("[")  # the values of a parametrized test may hold a /
+    short = re.sub(r"\.py\b", "", place.rpartition("/")[2]) + bracket + values
     slug = re.sub(r"[^A-Za-z0-9_]+", "-", short).strip("-") or "replay"
     if len(slug) > 80:
         slug = f"{slug[:70]}-{sha1(test.encode()).hexdigest()[:8]}"
