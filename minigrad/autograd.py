@@ -225,7 +225,11 @@ def _run(
         if isinstance(node, Leaf) or (wanted is not None and node in wanted):
             g = g.clone() if create_graph else wrap(copied(g.data))  # it becomes a result
         value = g if create_graph else g.data
-        seeds[node] = seeds[node] + value if node in seeds else value
+        if node in seeds:
+            value = seeds[node] + value
+            if not create_graph:
+                value = array_module(g.data).asarray(value)  # NumPy may give a number
+        seeds[node] = value
     values: Any = _TensorValues if create_graph else _ArrayValues
     retain = create_graph if retain_graph is None else retain_graph
     before = graph.mode.set(recording=create_graph)

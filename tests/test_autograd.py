@@ -25,6 +25,16 @@ def test_a_value_used_twice_receives_both_contributions():
     assert x.grad.tolist() == [7.0]
 
 
+def test_an_output_named_twice_receives_both_cotangents():
+    """Also a number, of which NumPy makes a scalar when it adds."""
+    for shape in ((), (2,)):
+        x = mg.ones(shape, requires_grad=True)
+        for y in (x, x * 2):
+            (g,) = mg.grad([y, y], [y], [mg.ones(shape), 2 * mg.ones(shape)])
+            assert isinstance(g.data, np.ndarray) and g.device == "cpu"
+            np.testing.assert_array_equal(g.data, np.full(shape, 3.0))
+
+
 def test_a_diamond_passes_on_only_complete_gradients():
     # Depth-first recursion would send a's first contribution down to x before the second arrives.
     x = leaf(2.0)
