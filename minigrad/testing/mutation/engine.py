@@ -199,8 +199,8 @@ ENGINE: dict[str, EngineMutant] = {
     "seed lost": EngineMutant(
         "of two cotangents of one output the last counts",
         "autograd:_run",
-        "seeds[node] + value if node in seeds else value",
-        "value",
+        "value = seeds[node] + value",
+        "pass",
         first="test_every_operation.py",
     ),
     "recording left on": EngineMutant(
