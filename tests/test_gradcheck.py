@@ -313,7 +313,7 @@ def test_a_random_function_is_reported() -> None:
     rng = np.random.default_rng(0)
     verdict = gradcheck(lambda x: x * float(rng.uniform()), [X])
     assert not verdict.ok
-    assert "random" in str(verdict)
+    assert "random" in str(verdict) and "CANNOT BE CHECKED" in str(verdict)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -321,6 +321,7 @@ def test_outputs_that_are_not_finite_are_reported(bad: float) -> None:
     verdict = gradcheck(lambda x: x * 2, [np.array([1.0, bad])])
     assert not verdict.ok
     assert "output 0 holds NaN or infinity" in str(verdict)
+    assert verdict.unusable and "WRONG" not in str(verdict)
 
 
 def test_a_gradient_that_is_not_finite_is_wrong() -> None:

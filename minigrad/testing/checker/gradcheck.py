@@ -96,6 +96,8 @@ def gradcheck(
             "they are: write 1.0 instead of 1"
         )
     problems = list(promises.usable(function))
+    if problems:
+        return Verdict(name, (), tuple(problems), unusable=True)
     findings: list[Finding] = []
     hint = _declared(fn) if kind == "auto" else ""
     previous: Comparison | None = None

@@ -111,11 +111,14 @@ class Verdict:
         findings: one per order and input.
         problems: broken promises other than a wrong number: inputs that were modified, gradients
             that alias the cotangent, and so on.
+        unusable: whether the function itself is such that no gradient of it can be checked; the
+            problems say why.
     """
 
     name: str
     findings: tuple[Finding, ...]
     problems: tuple[str, ...] = ()
+    unusable: bool = False
 
     @property
     def ok(self) -> bool:
@@ -146,11 +149,17 @@ class Verdict:
 
         return draw(self, path)
 
+    def _outcome(self) -> str:
+        unclear = not self.problems and all(f.ok or f.status == "unclear" for f in self.findings)
+        if self.ok:
+            return "right"
+        return "CANNOT BE CHECKED" if self.unusable or unclear else "WRONG"
+
     def __bool__(self) -> bool:
         return self.ok
 
     def __str__(self) -> str:
-        lines = [f"gradcheck of {self.name}: {'right' if self.ok else 'WRONG'}"]
+        lines = [f"gradcheck of {self.name}: {self._outcome()}"]
         if self.ok and self.vacuous:
             lines.append("  VACUOUS: a rule that returns zeros would pass too, see below")
         lines += [f"  {problem}" for problem in self.problems]
