@@ -229,6 +229,11 @@ class TestOwnTypes:
         assert not verdict.ok
         assert "with inputs of float32: " in str(verdict) and words in str(verdict), str(verdict)
 
+    def test_twice_as_much_in_half_precision(self) -> None:
+        rule = lambda g, x: g * np.cos(x) * (1 + (x.dtype == np.float16))  # noqa: E731
+        verdict = gradcheck((np.sin, rule), [X.astype(np.float16)])
+        assert not verdict.ok and "off that in float64" in str(verdict)
+
     def test_raises(self) -> None:
         def fussy(x: Any) -> Any:
             if x.dtype == np.float32:

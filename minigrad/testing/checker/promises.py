@@ -208,7 +208,7 @@ def _coarse(
             yield f"the gradient by {label} holds NaN or infinity, in float64 it does not"
             return
     eps = max(np.finfo(a.dtype).eps for a in (*point, *here.outputs))
-    loose = 30 * float(np.sqrt(eps))
+    loose = min(0.25, 30 * float(np.sqrt(eps)))  # in half precision a factor of 2 must still show
     ys, zs = flat(here.outputs), flat(fine.outputs)
     if abs(ys - zs).max(initial=0.0) > loose * abs(zs).max(initial=0.0):
         return  # the function itself is lost in rounding: nothing can be said of its gradient
