@@ -186,6 +186,19 @@ def test_a_rule_that_divides_by_zero_is_told_without_warnings() -> None:
     assert any("NaN or infinity" in problem for problem in verdict.problems)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_gradients_that_cancel_at_zero(seed: int) -> None:
+    """Zeros do not move in their last digits; the gradient is nothing but rounding."""
+
+    def of_equal_scores(x: mg.Tensor) -> mg.Tensor:
+        weight = (0.5, 1.0, 2.0, 0.3)
+        scores = mg.ops.expand(x, 3, 4)
+        return mg.ops.cross_entropy(scores, [3, -1, 2], weight, ignore_index=-1)
+
+    verdict = gradcheck(of_equal_scores, [np.zeros((3, 1))], order=2, seed=seed)
+    assert verdict.ok, str(verdict)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_gradients_that_cancel_for_ones_only(seed: int) -> None:
     """The variance of equal numbers: its second derivatives are sums that come to zero."""

@@ -163,6 +163,13 @@ def test_targets_of_any_integer_type():
         assert ops.cross_entropy(x, np.arange(3).astype(dtype)).item() == wanted
 
 
+def test_weights_of_classes_are_as_precise_as_the_scores(rng):
+    x, weights = mg.tensor(rng.normal(size=(3, 4))), [0.1, 0.7, 0.3, 0.9]
+    assert x.dtype == np.float64
+    got = ops.cross_entropy(x, [0, 1, 2], weights)
+    assert got.item() == ops.cross_entropy(x, [0, 1, 2], np.array(weights)).item()
+
+
 def test_weights_of_classes_cannot_be_learnt():
     w = mg.tensor([1.0, 1.0], requires_grad=True)
     for loss in (ops.cross_entropy, ops.nll_loss):

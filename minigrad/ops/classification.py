@@ -16,7 +16,7 @@ import minigrad_kernels as kernels
 
 from ..device import check_later, looks_later, readable
 from ..recording import record
-from ..tensor import Tensor, TensorLike, as_tensor, together, wrap
+from ..tensor import Tensor, TensorLike, as_tensor, is_placed, together, wrap
 from .elementwise import mul, where
 from .loss import check_reduction, reduced
 from .pick import gather
@@ -41,6 +41,8 @@ def _class_weight(weight: TensorLike | None, scores: Tensor, name: str) -> Any:
     """
     if weight is None:
         return None
+    if not is_placed(weight):
+        weight = as_tensor(weight, scores.dtype)  # numbers of Python are as precise as the scores
     w, C = together(name, scores, weight)[1], scores.data.shape[-1]
     if w.shape != (C,):
         raise ValueError(f"{name}: weight wants shape ({C},), one for each class, got {w.shape}")

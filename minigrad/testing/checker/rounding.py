@@ -55,7 +55,8 @@ def of_pass(function: Function, cotangents: Arrays, eps: float) -> np.ndarray:
 def allowance(function: Function, rows: np.ndarray, changes: np.ndarray) -> np.ndarray:
     """What is allowed for rounding, if the rule's numbers changed so much beside the point."""
     size = max([abs(x).max(initial=0.0) for x in function.point], default=0.0)
-    largest = max(abs(rows[np.isfinite(rows)]).max(initial=0.0), size)
+    # At 0, where a gradient may be rounding and nothing else, that of the cotangents, about 1.
+    largest = max(abs(rows[np.isfinite(rows)]).max(initial=0.0), size or 1.0)
     return np.where(changes <= DOUBLE * largest, TIMES * changes, 0.0)
 
 
