@@ -73,10 +73,6 @@ def _first_rows(call: Arguments, result: Any) -> tuple[Arguments, Any]:
     return Arguments(args, call.options), result[:count]
 
 
-def _all(call: Arguments, result: Any) -> tuple[Arguments, Any]:
-    return call, result
-
-
 def _first_columns(call: Arguments, result: Any) -> tuple[Arguments, Any]:
     """Of a kernel that does the same to every column."""
     x = call.args[0]
