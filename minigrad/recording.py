@@ -187,9 +187,8 @@ def operands(a: Any, b: Any, operation: str = "operation") -> tuple[Tensor, Tens
     if isinstance(a, _NUMBERS) and not isinstance(b, _NUMBERS):
         b, a = _beside_number(as_tensor(b), a, operation)
         return a, b
-    x, y = as_tensor(a), as_tensor(b)
-    both = x.data.__class__ is ndarray and y.data.__class__ is ndarray
-    a, b = (x, y) if both else together(operation, a, b)
+    if not (isinstance(a, Tensor) and isinstance(b, Tensor) and _on_cpu(a, b)):
+        a, b = together(operation, a, b)
     if a.data.dtype is not b.data.dtype:
         common = dtypes.promote(a.dtype, b.dtype, not a.ndim, not b.ndim)
         a, b = a.to(common), b.to(common)
@@ -197,6 +196,10 @@ def operands(a: Any, b: Any, operation: str = "operation") -> tuple[Tensor, Tens
 
 
 _NUMBERS = (float, int, bool)
+
+
+def _on_cpu(a: Tensor, b: Tensor) -> bool:
+    return a.data.__class__ is ndarray and b.data.__class__ is ndarray
 
 
 def _beside_number(x: Tensor, number: float, operation: str) -> tuple[Tensor, Tensor]:

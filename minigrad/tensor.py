@@ -444,12 +444,15 @@ def is_placed(x: Any) -> bool:
 
 
 def together(name: str, *given: Any) -> list[Tensor]:
-    """Tensors on one device. Numbers and lists, which are nowhere, go where the others are.
+    """Tensors on one device. Numbers and lists of Python, which are nowhere, go where the others
+    are, and are as precise as they.
 
     Raises:
         TypeError: if tensors or arrays are on different devices; it begins with `name`.
     """
     found = [as_tensor(x) for x in given]
+    if not all(map(is_placed, given)):
+        found = _as_precise(found, given)
     kind = found[0].data.__class__
     for x in found:
         if x.data.__class__ is not kind or (kind is not ndarray and x.device != found[0].device):
@@ -460,6 +463,17 @@ def together(name: str, *given: Any) -> list[Tensor]:
     if len(devices) > 1:
         raise TypeError(f"{name}: the operands are on {' and '.join(devices)}")
     return [x.to(devices[0]) for x in found]
+
+
+def _as_precise(found: list[Tensor], given: tuple[Any, ...]) -> list[Tensor]:
+    """What was given as numbers or lists, in the floating type of the first that has one: 0.1 beside
+    a float64 tensor is the float64 0.1, not the float32 one."""
+    types = (x.dtype for x, g in zip(found, given, strict=True) if is_placed(g))
+    floating = next((t for t in types if t.kind == "f"), None)
+    return [
+        as_tensor(g, floating) if floating and x.dtype.kind == "f" and not is_placed(g) else x
+        for x, g in zip(found, given, strict=True)
+    ]
 
 
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:

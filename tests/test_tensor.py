@@ -187,6 +187,33 @@ def test_python_numbers_do_not_widen(dtype, number):
         assert y.dtype == dtype
 
 
+@pytest.mark.parametrize("dtype", [mg.float16, mg.float32, mg.float64])
+def test_lists_of_python_are_as_precise_as_what_they_stand_beside(dtype):
+    x, rows = mg.zeros(2, 2, dtype=dtype), [[0.1, 0.1], [0.1, 0.1]]
+    mask = mg.tensor([[True, True], [True, True]])
+    written = mg.zeros(2, 2, dtype=dtype)
+    written[0], written[1] = 0.1, rows[1]
+    for y in (
+        x + rows,
+        rows + x,
+        mg.maximum(x, rows),
+        mg.where(mask, x + 0.1, rows),
+        mg.where(mask, rows, x),
+        x.masked_fill(mask, 0.1),
+        written,
+        mg.matmul(mg.eye(2, dtype=dtype), rows),
+        mg.cat([rows, x + 0.1]),
+    ):
+        assert y.dtype == dtype
+        assert (y.numpy() == dtype.type(0.1)).all()
+
+
+def test_lists_beside_integers_keep_their_own_type():
+    assert (mg.arange(2) + [0.5, 0.5]).dtype == mg.float32
+    assert (mg.ones(2) + [1, 2]).dtype == mg.float32
+    assert (mg.arange(2) * [1, 2]).dtype == mg.int64
+
+
 def test_a_tensor_without_dimensions_does_not_widen_one_with_dimensions():
     x = mg.tensor([1.0, 2.0])
     assert (x * mg.tensor(2.0, dtype=mg.float64)).dtype == mg.float32

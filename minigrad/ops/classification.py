@@ -41,8 +41,6 @@ def _class_weight(weight: TensorLike | None, scores: Tensor, name: str) -> Any:
     """
     if weight is None:
         return None
-    if not is_placed(weight):
-        weight = as_tensor(weight, scores.dtype)  # numbers of Python are as precise as the scores
     w, C = together(name, scores, weight)[1], scores.data.shape[-1]
     if w.shape != (C,):
         raise ValueError(f"{name}: weight wants shape ({C},), one for each class, got {w.shape}")
