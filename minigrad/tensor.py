@@ -466,8 +466,8 @@ def together(name: str, *given: Any) -> list[Tensor]:
 
 
 def _as_precise(found: list[Tensor], given: tuple[Any, ...]) -> list[Tensor]:
-    """What was given as numbers or lists, in the floating type of the first that has one: 0.1 beside
-    a float64 tensor is the float64 0.1, not the float32 one."""
+    """What was given as numbers or lists, in the floating type of the first tensor of one: 0.1
+    beside a float64 tensor is the float64 0.1, not the float32 one."""
     types = (x.dtype for x, g in zip(found, given, strict=True) if is_placed(g))
     floating = next((t for t in types if t.kind == "f"), None)
     return [

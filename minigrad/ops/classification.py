@@ -16,7 +16,7 @@ import minigrad_kernels as kernels
 
 from ..device import check_later, looks_later, readable
 from ..recording import record
-from ..tensor import Tensor, TensorLike, as_tensor, is_placed, together, wrap
+from ..tensor import Tensor, TensorLike, as_tensor, together, wrap
 from .elementwise import mul, where
 from .loss import check_reduction, reduced
 from .pick import gather
