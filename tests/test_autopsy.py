@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from held_out_faults import HELD_OUT
 from hypothesis import given, settings, strategies as st
 from planted_faults import LARGE, PLANTED, ROW, Case, X, softmax, spoilt
+from unseen_faults import UNSEEN, Unseen
 
 from minigrad import as_tensor, ops, record
 from minigrad.graph import OUTPUT
@@ -38,6 +40,29 @@ def test_planted_faults_are_named(family: str, case: Case) -> None:
     finding = diagnosed(*case)
     assert finding.fault == family, f"{finding.fault}: {finding.note}"
     assert finding.note
+
+
+@pytest.mark.parametrize("fault", [*UNSEEN, *HELD_OUT], ids=lambda fault: fault.name)
+def test_faults_labelled_beforehand_are_named(fault: Unseen) -> None:
+    for seed in range(2):
+        finding = diagnosed(*fault.draw(np.random.default_rng(seed)))
+        assert finding.fault == fault.family, f"{finding.fault}: {finding.note}"
+
+
+@pytest.mark.parametrize(
+    ("rows", "which"), [([0, 1, 1, 3], "only the last counts"), ([1, 1, 1, 1], "are not used")]
+)
+def test_overwritten_or_not_used(rows: list[int], which: str) -> None:
+    """Where all rows are one and the same, its last use is a slice of the cotangent as well."""
+
+    def rule(g: Any, x: Any) -> Any:
+        d = np.zeros_like(x)
+        d[rows] = g
+        return d
+
+    finding = diagnosed((lambda x: x[rows], rule), [X[:, :3].repeat(2, 0)])
+    assert which in finding.note
+    assert "overwr" in finding.note
 
 
 # Second order

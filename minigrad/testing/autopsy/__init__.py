@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from . import faults, terms
+from . import faults, patterns, terms
 from .evidence import Case
 
 FAMILIES = {
@@ -51,6 +51,8 @@ TESTS: tuple[tuple[str, Test], ...] = (
     ("not linear", faults.not_linear),
     ("negated", faults.negated),
     ("factor", faults.factor),
+    ("missing sum", faults.missing_sum),
+    ("missing term", patterns.overwritten),
     ("few entries", lambda c: terms.few_entries(c, 0.1) or terms.few_outputs(c, 0.1)),
     ("other input", faults.other_input),
     ("broadcast", faults.broadcast),
@@ -58,19 +60,22 @@ TESTS: tuple[tuple[str, Test], ...] = (
     ("shifted", faults.shifted),
     ("flipped", faults.flipped),
     ("transposed", faults.operand_transposed),
-    ("missing sum", faults.missing_sum),
+    ("shifted", patterns.displaced),
     ("extra sum", faults.extra_sum),
     ("cotangent misused", faults.part_of_cotangent),
     ("missing term", terms.missing_coupling),
     ("missing term", terms.missing_factor_derivative),
     ("stale value", terms.stale),
     ("stale value", terms.input_for_output),
+    ("missing term", patterns.diagonal),
+    ("missing term", terms.missing_plain),
+    ("extra term", terms.extra_plain),
     ("permuted", faults.permuted),
     ("transposed", faults.jacobian_transposed),
     ("ties", terms.ties),
     ("few entries", lambda c: terms.few_entries(c, 0.5) or terms.few_outputs(c, 0.5)),
     ("few entries", lambda c: terms.few_entries(c, 0.95, alike=True)),
-    ("missing term", terms.masked),
+    ("missing term", patterns.masked),
     ("extra term", terms.extra_entries),
 )
 """Families and their tests, the simplest first."""

@@ -161,7 +161,11 @@ def part_of_cotangent(c: Case) -> str:
     if not used.all() and (needed & ~used).any() and c.fits(c.said, c.seen * used[:, None]):
         lost = describe(np.flatnonzero(needed & ~used), c.y.shape)
         kept = describe(np.flatnonzero(used), c.y.shape)
-        return f"the cotangent is misused: its entries at {lost} are not used, only {kept}"
+        also = ""
+        uses = (c.seen != 0)[:, np.any(c.seen[needed & ~used], axis=0)]
+        if (uses[used].sum(axis=0) == 1).all():
+            also = ", as if gradients that should add up overwrote each other"
+        return f"the cotangent is misused: its entries at {lost} are not used, only {kept}{also}"
     return ""
 
 
@@ -278,8 +282,11 @@ def _moves(shape: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], int, bool]
     """
     diagonal = [tuple(range(len(shape) - 2, len(shape)))] if len(shape) > 1 else []
     for axes in [*((a,) for a in range(len(shape))), *diagonal]:
-        for distance in range(1, min(*(shape[a] for a in axes), 5)):
-            yield from itertools.product((axes,), (distance, -distance), (True, False))
+        shortest = min(shape[a] for a in axes)
+        for distance in range(1, min(shortest, 5)):
+            # Where zeros come in and a single slice is left, it is said to be all that is used.
+            ends = (True,) if 1 < distance == shortest - 1 else (True, False)
+            yield from itertools.product((axes,), (distance, -distance), ends)
 
 
 def _shift(by: int, axes: tuple[int, ...], around: bool) -> str:

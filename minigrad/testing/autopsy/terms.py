@@ -12,6 +12,7 @@ from .evidence import Case
 
 # Narrower than the first step: truncations of thousands of outputs add up, more than roundings do.
 SEARCH_STEP = 3e-5
+PLAIN = 6  # so many entries one number must explain: fewer may agree by chance
 
 # Terms
 
@@ -84,25 +85,50 @@ def _fitted_flat(c: Case, columns: list[np.ndarray], gap: np.ndarray) -> bool:
 
 
 def missing_factor_derivative(c: Case) -> str:
-    """R = y / x, entry by entry: of y = x u(x) only u is there."""
+    """R = y / x or R = J - y / x, entry by entry: of y = x u(x), either u or x u' is not there."""
     if not _elementwise(c) or (c.x == 0).any():
         return ""
     assert c.y is not None
-    if c.fits(np.diag(c.said), c.y.ravel() / c.x.ravel()):
+    said, seen, other = np.diag(c.said), np.diag(c.seen), c.y.ravel() / c.x.ravel()
+    if c.fits(said, other):
         return (
             "a term is missing: the rule gives output / input, as if the other factor were constant"
         )
+    if c.fits(said, seen - other):
+        return "a term is missing: output / input, as if the factor input were constant"
     return ""
 
 
-def masked(c: Case) -> str:
-    """R is J with some entries left out."""
-    if not c.full or not c.fits(c.said, np.where(c.said == 0, 0.0, c.seen)):
-        return ""
-    lost = (c.said == 0) & c.wrong
-    diagonal = c.said.shape[0] == c.said.shape[1] and not (c.said - np.diag(np.diag(c.said))).any()
-    kept = ": only the diagonal of the Jacobian is kept" if diagonal else ""
-    return f"a term is missing: {int(lost.sum())} entries of the Jacobian are zero{kept}"
+def missing_plain(c: Case) -> str:
+    """J = R + f d, entry by entry, where d is 1, the input or the output, and f a number.
+
+    Of y = x + u(x), a connection that skips u, the rule of u alone is there.
+    """
+    f, what = _plain(c)
+    return f"a term is missing: {f:.6g} times the cotangent{what}" if f > 0 else ""
+
+
+def extra_plain(c: Case) -> str:
+    """R = J + f d, entry by entry, where d is 1, the input or the output, and f a number."""
+    f, what = _plain(c)
+    return f"a term too many: {-f:.6g} times the cotangent{what}" if f < 0 else ""
+
+
+def _plain(c: Case) -> tuple[float, str]:
+    if not _elementwise(c) or c.x.size < PLAIN:
+        return 0.0, ""
+    assert c.y is not None
+    gap = np.diag(c.seen - c.said)
+    for name, term in (
+        (", as where an input is added to an output", np.ones(c.x.size)),
+        (f" times {c.label}", c.x.ravel()),
+        (" times the output", np.asarray(c.y, np.float64).ravel()),
+    ):
+        size = float(term @ term)
+        f = float(gap @ term) / size if size else 0.0
+        if f and c.fits(np.diag(gap), np.diag(f * term)):
+            return f, name
+    return 0.0, ""
 
 
 def extra_entries(c: Case) -> str:
@@ -262,7 +288,8 @@ def _ratio(c: Case) -> str:
     """By which factor the wrong entries are off, if it is one and the same."""
     a, b = c.said[c.wrong], c.seen[c.wrong]
     if not a.any():
-        return "; it is zero there"
+        whole = c.directions is not None or not c.said[:, c.wrong.any(axis=0)].any()
+        return "; it is zero there" if whole else ""
     if not b.all() or np.ptp(a / b) > 1e-4 * abs(a / b).max():
         return ""
     return f"; it is {float((a / b).mean()):.6g} times what it should be there"
