@@ -43,6 +43,27 @@ def backward(v, x):
     return v * np.cos(x)
 
 pair = (forward, backward)
+
+def scores(x, classes, mask, *, factor, name):
+    assert classes.dtype == mg.int64 and mask.dtype == mg.bool and name == "log"
+    return mg.nn.functional.cross_entropy(x * factor, classes) + getattr(mg, name)(x).sum(0)[mask]
+
+class Net(mg.nn.Module):
+    def __init__(self, out=2):
+        super().__init__()
+        self.inner = mg.nn.Linear(3, out)
+    def forward(self, x):
+        return half(self.inner(x))
+
+net = Net()
+
+def scaled(x, *, factor=1.0):
+    return np.sin(factor * x)
+
+def scaled_backward(v, x, *, factor=1.0):
+    return v * factor * np.cos(factor * x)
+
+scaled_pair = (scaled, scaled_backward)
 three = (forward, backward, forward)
 number = 3
 
@@ -96,6 +117,29 @@ def test_options_reach_the_check(mine: str, capsys: Any) -> None:
     assert text.count("dtype='float32'") == 2
 
 
+def test_integers_truth_values_and_keyword_arguments(mine: str, capsys: Any) -> None:
+    given = ["--shapes", "3x4, 3:0..3, 4:bool", "--low", "0.5"]
+    assert run("mine:scores", *given, "--option", "factor=2.5", "--option", "name=log") == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "input" in line]
+    assert "input 0 of shape (3, 4): equal" in line
+    assert run("mine:scaled_pair", "--shapes", "3", "--option", "factor=3") == 0
+    assert capsys.readouterr().out.startswith("gradcheck of scaled: right")
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("mine:Net", ["--option", "out=4"]), ("mine:net", [])]
+)
+def test_parameters_of_modules_are_checked(
+    name: str, options: list[str], mine: str, capsys: Any
+) -> None:
+    assert run(name, "--shapes", "2x3", *options) == 1
+    shown = capsys.readouterr().out
+    assert shown.startswith("gradcheck of Net: WRONG")
+    for label in ("input 0 of shape (2, 3)", f"weight of shape ({4 if options else 2}, 3)"):
+        assert f"{label}: DIFFERENT" in shown
+    assert "order 1, parameter inner.bias of shape" in shown
+
+
 def test_inputs_lie_between_low_and_high(mine: str) -> None:
     assert (
         run("mine:layer", "--shapes", "9x9,9", "--low", "3", "--high", "3.5", "--replay", "a.py")
@@ -107,9 +151,9 @@ def test_inputs_lie_between_low_and_high(mine: str) -> None:
     options = parser.parse_args(
         ["gradcheck", "f:f", "--shapes", "9x9", "--low", "3", "--high", "4"]
     )
-    (x,) = command.drawn(options)
+    (x,) = command.inputs_of(options)
     assert x.shape == (9, 9) and 3 <= x.min() < 3.2 and 3.8 < x.max() < 4
-    np.testing.assert_array_equal(command.drawn(options)[0], x)
+    np.testing.assert_array_equal(command.inputs_of(options)[0], x)
 
 
 def test_a_wrong_gradient_leaves_a_replay(mine: str, capsys: Any) -> None:
@@ -159,10 +203,15 @@ NOT_HERE = [name for name, b in BACKENDS.items() if not b.available]
         (["mine:Family.friend", "--shapes", "3"], "mine has no 'Family.friend'"),
         (["mine:number", "--shapes", "3"], "mine:number is a int, wants a function or a pair"),
         (["mine:three", "--shapes", "3"], "mine:three is a tuple, but not a pair of functions"),
-        (["mine:half", "--shapes", "3y4"], "--shapes wants shapes such as 3x4,4x5, and scalar"),
+        (["mine:half", "--shapes", "3y4"], "shapes: each is written 3x4, or scalar for a single"),
+        (["mine:half", "--shapes", "3:1..0"], "there is no number from 1 to 0, in '3:1..0'"),
+        (["mine:half", "--shapes", "3:0..9"], "none of the inputs is of floating-point type"),
+        (["mine:half", "--shapes", "3", "--option", "a=1"], "unexpected keyword argument 'a'"),
+        (["mine:Family", "--shapes", "3"], "mine:Family is a class, wants a function, or a module"),
+        (["mine:Net", "--shapes", "3", "--option", "out=x"], "raises TypeError: Linear: out_"),
         (["mine:half", "--shapes", ""], "got ''"),
         (["mine:half", "--shapes", "-3"], "got '-3'"),
-        (["mine:half", "--shapes", "3", "--low", "2"], "--low must be less than --high"),
+        (["mine:half", "--shapes", "3", "--low", "2"], "low must be less than high"),
         (["mine:half", "--shapes", "3", "--high", "inf"], "both finite, got -2.0 and inf"),
         (["mine:half", "--shapes", "3", "--kind", "round"], "kind 'round' is none of"),
         (["mine:half", "--shapes", "3", "--backends", "fast"], "no backend 'fast'; there are"),

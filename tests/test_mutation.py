@@ -78,6 +78,9 @@ def test_the_matrix_has_a_row_for_each_rule(some: Report) -> None:
     for rule in {r.mutant.rule for r in some.results}:
         (row,) = [line for line in text.splitlines() if line.startswith(rule)]
         assert len(row[len(rule) :].split()) == len(MUTATIONS)
+    letters = [line.split(":")[0].split(maxsplit=1) for line in text.splitlines()]
+    legend = dict(parts[::-1] for parts in letters if len(parts) == 2 and parts[1] in MUTATIONS)
+    assert list(legend) == list(MUTATIONS) and " ".join(legend.values()) in text
     assert "score: 100.0%" in text
 
 
@@ -244,28 +247,70 @@ def test_the_command_fails_for_survivors(package: Path, capsys: pytest.CaptureFi
     assert {m["operation"] for m in written["mutants"]} == {"gate"}
 
 
-def test_survivors_are_tried_on_the_tests_that_mention_the_operation(package: Path) -> None:
+def test_survivors_are_tried_on_tests_those_that_mention_the_operation_first(package: Path) -> None:
     tests = package / "tests"
-    tests.mkdir()
+    (tests / "deep").mkdir(parents=True)
     body = """
         import minigrad as mg
         import mutable_ops
+
+        def test_something_else():
+            x = mg.tensor([0.5, -2.0, 3.0], requires_grad=True)
+            getattr(mutable_ops, "ga" + "te")(x).sum().backward()
+            assert x.grad.tolist() == [1.0, 0.0, 1.0]
 
         def test_gate():
             x = mg.tensor([2.0], requires_grad=True)
             mutable_ops.gate(x).backward()
             assert x.grad.item() == 1.0
-
-        def test_something_else():
-            raise AssertionError("this test mentions no operation, so it is not run")
     """
-    (tests / "test_user.py").write_text(textwrap.dedent(body), encoding="utf-8")
+    (tests / "deep" / "test_user.py").write_text(textwrap.dedent(body), encoding="utf-8")
     suite = Suite(tests, 100)
     operation = Targets(modules=("mutable_ops",)).operations()["gate"]
     (rule,) = Survey(operation, OPERATIONS.__contains__).rules
-    assert suite.on_rule(Mutant("gate", rule, "negated")) == "pytest tests/test_user.py::test_gate"
-    # The test has one entry only, of which the last is the sum.
-    assert suite.on_rule(Mutant("gate", rule, "one entry")) == ""
+    file = "pytest tests/deep/test_user.py"
+    assert suite.on_rule(Mutant("gate", rule, "negated")) == f"{file}::test_gate"
+    # There one entry is all of them.
+    assert suite.on_rule(Mutant("gate", rule, "one entry")) == f"{file}::test_something_else"
+    one = Suite(tests / "deep" / "test_user.py", 100)
+    assert one.on_rule(Mutant("gate", rule, "doubled")) == f"{file}::test_gate"
+
+
+def test_without_gradcheck_only_ones_own_tests_judge(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """These would notice a sign, and nothing else."""
+    (package / "test_signs.py").write_text("def test_cube(): pass", encoding="utf-8")
+
+    def noticed(suite: Suite, mutant: Mutant) -> str:
+        return "pytest test_signs.py::test_cube" if mutant.mutation == "negated" else ""
+
+    monkeypatch.setattr(Suite, "on_rule", noticed)
+    report = mutate(
+        ["mutable_ops:cube"], shapes="2", tests=package / "test_signs.py", gradcheck=False
+    )
+    assert {r.mutant.mutation for r in report.of("killed")} == {"negated"}
+    assert {r.how for r in report.of("killed")} == {"pytest test_signs.py::test_cube"}
+    assert len(report.of("survived")) > 5
+
+
+def test_a_function_with_options_and_classes(package: Path) -> None:
+    body = """
+        import minigrad as mg
+
+        def picked(x, classes, *, scale):
+            x = mg.as_tensor(x)
+            rows = mg.arange(len(x))
+            y = x.data[rows.data, classes.data] * scale
+
+            def rule(g, x):
+                return mg.nn.functional.one_hot(classes, x.shape[1]) * g[:, None] * scale
+
+            return mg.record(picked, y, (x, rule, x))
+    """
+    (package / "with_options.py").write_text(textwrap.dedent(body), encoding="utf-8")
+    report = mutate(["with_options:picked"], shapes="3x4,3:0..3", options={"scale": 2.5})
+    assert report.ok and report.of("killed")
 
 
 def test_tests_that_cannot_be_run_are_an_error(tmp_path: Path) -> None:
@@ -333,12 +378,16 @@ def test_targets_that_there_are_not(package: Path) -> None:
         mutate(["json:decoder"], shapes="3")
     with pytest.raises(ValueError, match="wants the shapes of its inputs"):
         mutate(["mutable_ops:cube"])
-    with pytest.raises(ValueError, match="a shape is written 3x4, 5 or scalar, got '3-4'"):
+    with pytest.raises(ValueError, match="each is written 3x4, or scalar .*; got '3-4'"):
         mutate(["mutable_ops:cube"], shapes="3-4")
     with pytest.raises(ValueError, match="stands alone"):
         targets(["mutable_ops:cube", "exp"], shapes="3")
     with pytest.raises(ValueError, match="shapes are for a function"):
         targets(["exp"], shapes="3")
+    with pytest.raises(ValueError, match="options are for a function"):
+        targets(["exp"], options={"dim": 1})
+    with pytest.raises(ValueError, match="without gradcheck, tests must judge"):
+        mutate(["exp"], gradcheck=False)
     with pytest.raises(ValueError, match="limit must be a positive"):
         mutate(["exp"], limit=0)
     with pytest.raises(ValueError, match="processes must be 0 or more"):
@@ -346,6 +395,8 @@ def test_targets_that_there_are_not(package: Path) -> None:
 
 
 def test_the_command_explains_what_it_cannot_do(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["mutate", "json:dumps", "--shapes", "3", "--no-gradcheck"]) == 2
+    assert "without gradcheck, tests must judge" in capsys.readouterr().err
     assert main(["mutate", "sotfmax", "--no-tests", "--processes", "1"]) == 2
     assert "minigrad mutate: no operation 'sotfmax'" in capsys.readouterr().err
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import math
+import functools
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from .arguments import Subparsers, cores, positive
+from .arguments import Subparsers, add_inputs, cores, positive
 from .progress import progress
 from .target import BadTarget, load
 
@@ -42,9 +42,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     p.add_argument("--jobs", type=positive, help="with --all: processes (as many as cores)")
     one = p.add_argument_group("for a function")
-    one.add_argument(
-        "--shapes", metavar="3x4,4x5", help="of its inputs; that of a single number is scalar"
-    )
+    add_inputs(one)
     one.add_argument("--order", type=positive, default=1, help="how often to differentiate (1)")
     one.add_argument(
         "--kind",
@@ -102,9 +100,9 @@ def _one_function(options: argparse.Namespace) -> int:
         raise BadTarget("--shapes is missing: those of the inputs, such as --shapes 3x4,4x5")
     if options.jobs is not None:
         raise BadTarget("--jobs is for --all")
-    inputs = drawn(options)
+    inputs = inputs_of(options)
     (name,) = options.what
-    fn = load(name)
+    fn = _function(name, dict(options.option), options.seed)
     checked = {key: getattr(options, key) for key in ("order", "kind", "seed")}
     right = True
     for backend in chosen(options.backends) if options.backends is not None else [None]:
@@ -120,6 +118,37 @@ def _one_function(options: argparse.Namespace) -> int:
             path = replay.named(f"{name}{f'-{backend}' if backend else ''}")
             print(replay.saved(fn, inputs, path, backend=backend, **checked))
     return 0 if right else 1
+
+
+def _function(name: str, given: dict[str, Any], seed: int) -> Any:
+    """What was named, with its keyword arguments; a class of modules is built with them.
+
+    Raises:
+        BadTarget: if it is not there, is no function, or cannot be built.
+    """
+    found = load(name)
+    if isinstance(found, type):
+        return _built(name, found, given, seed)
+    if not given:
+        return found
+    if isinstance(found, tuple):
+        return tuple(functools.partial(f, **given) for f in found)
+    return functools.partial(found, **given)
+
+
+def _built(name: str, kind: type, given: dict[str, Any], seed: int) -> Any:
+    import minigrad
+
+    if not issubclass(kind, minigrad.nn.Module):
+        raise BadTarget(f"{name} is a class, wants a function, or a module of minigrad.nn")
+    minigrad.manual_seed(seed)
+    try:
+        return kind(**given)
+    except Exception as error:  # of the user's own
+        raise BadTarget(
+            f"{name} is a class, and making a module of it raises {type(error).__name__}: {error} "
+            "(its arguments are given as --option name=value)"
+        ) from error
 
 
 def _verdict(
@@ -152,40 +181,19 @@ def _place(error: BaseException) -> Iterator[str]:
             yield f"{code.co_filename}:{frame.tb_lineno}"
 
 
-def drawn(options: argparse.Namespace) -> list[Any]:
-    """The inputs: uniform random numbers in [low, high) of the shapes that were asked for.
+def inputs_of(options: argparse.Namespace) -> list[Any]:
+    """The inputs: random numbers of the shapes that were asked for, the real ones in one type.
 
     Raises:
         ValueError: for shapes or limits that make no sense.
     """
     import numpy as np
 
-    low, high = options.low, options.high
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise ValueError(f"--low must be less than --high, and both finite, got {low} and {high}")
+    from minigrad.testing.shapes import drawn
+
     rng = np.random.default_rng(options.seed)
-    return [rng.uniform(low, high, s).astype(options.dtype) for s in shapes(options.shapes)]
-
-
-def shapes(text: str) -> list[tuple[int, ...]]:
-    """Shapes as they are written in a command: sides with x between, shapes with commas.
-
-    Raises:
-        ValueError: if they are written in another way.
-
-    >>> shapes("3x4,5,scalar,()")
-    [(3, 4), (5,), (), ()]
-    """
-    found = []
-    for part in text.split(","):
-        sides = [] if part.strip() in ("scalar", "()") else part.strip().split("x")
-        if not all(side.isdecimal() for side in sides):
-            raise ValueError(
-                "--shapes wants shapes such as 3x4,4x5, and scalar for a single number; "
-                f"got {part.strip()!r}"
-            )
-        found.append(tuple(int(side) for side in sides))
-    return found
+    made = [d.draw(rng) for d in drawn(options.shapes, options.low, options.high)]
+    return [np.asarray(x, options.dtype if x.dtype.kind == "f" else None) for x in made]
 
 
 def chosen(text: str | None) -> list[str]:

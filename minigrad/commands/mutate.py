@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from .arguments import Subparsers, cores, positive
+from .arguments import Subparsers, add_inputs, cores, positive
 from .target import BadTarget
 
 
@@ -21,9 +21,9 @@ def add_parser(subparsers: Subparsers) -> None:
         description="Breaks every rule of the operations in known ways: a sign, a factor, a sum "
         "over broadcast axes that is missing, another operand's rule, a value that is out of date, "
         "and so on; and the engine itself. gradcheck on the operation's samples must notice, or "
-        "else a test that names the operation: what gradcheck notices, no test is asked about. "
-        "The status is 0 if every mutant that changes "
-        "something was noticed, 1 if one was not, 2 if there is nothing to break.",
+        "else the tests: what gradcheck notices, no test is asked about. The status is 0 if every "
+        "mutant that changes something was noticed, 1 if one was not, 2 if there is nothing to "
+        "break, or it cannot be done.",
     )
     p.add_argument(
         "what",
@@ -41,15 +41,25 @@ def add_parser(subparsers: Subparsers) -> None:
         help="import this module, and break the operations that it registers with "
         "minigrad.ops.registry.differentiable",
     )
-    p.add_argument("--shapes", help="of the function's inputs: 3x4,4x5, or scalar")
+    add_inputs(p)
     p.add_argument(
         "--tests",
         type=Path,
-        help="a folder of tests for what gradcheck lets pass (those beside the library's sources)",
+        metavar="FOLDER",
+        help="pytest files for what gradcheck lets pass, or one file (for minigrad's own "
+        "operations: its own tests, where the sources are)",
     )
-    p.add_argument("--no-tests", action="store_true", help="gradcheck only, and not the engine")
-    p.add_argument("--processes", type=positive, default=cores(), help="(one for each core)")
-    p.add_argument("--limit", type=float, default=300.0, help="seconds for one mutant (300)")
+    judges = p.add_mutually_exclusive_group()
+    judges.add_argument("--no-tests", action="store_true", help="ask gradcheck only")
+    judges.add_argument(
+        "--no-gradcheck", action="store_true", help="ask the tests only: what do they notice?"
+    )
+    p.add_argument(
+        "--processes", type=positive, default=cores(), metavar="N", help="(one for each core)"
+    )
+    p.add_argument(
+        "--limit", type=float, default=300.0, metavar="SECONDS", help="for one mutant (300)"
+    )
     p.add_argument("--json", type=Path, metavar="FILE", help="write all results there")
     p.set_defaults(run=run)
 
@@ -79,7 +89,9 @@ def run(options: argparse.Namespace) -> int:
             [_importable(name) for name in options.what],
             modules=options.module,
             shapes=options.shapes,
+            options=dict(options.option),
             tests=tests,
+            gradcheck=not options.no_gradcheck,
             limit=options.limit,
             processes=options.processes,
             progress=progress,

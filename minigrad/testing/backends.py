@@ -22,6 +22,7 @@ from ..tensor import Tensor
 from .checker.functions import Arrays, Primal
 from .checker.gradcheck import gradcheck
 from .checker.verdict import Verdict
+from .modules import opened
 
 ULPS = 2000
 """How far single precision may be from double precision, in units in the last place of the largest
@@ -44,8 +45,11 @@ def gradcheck_on(backend: str, fn: Any, inputs: Any, **options: Any) -> Verdict:
         ValueError: as `gradcheck`; for an unknown backend; for a pair of NumPy functions on a GPU.
         RuntimeError: if the backend cannot be used here; the message says why.
     """
+    if backend == "cuda":
+        fn, inputs = opened(fn, inputs) if isinstance(inputs, (list, tuple)) else (fn, inputs)
+        fn = on_device(fn)
     with kernels.use(backend):
-        return gradcheck(on_device(fn) if backend == "cuda" else fn, inputs, **options)
+        return gradcheck(fn, inputs, **options)
 
 
 def on_device(fn: Callable[..., Any], device: str = "cuda") -> Callable[..., Any]:

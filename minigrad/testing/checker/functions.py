@@ -157,6 +157,7 @@ class Primal(_Traced):
         self.point: Arrays = []
         self.labels: list[str] = []
         self.devices: list[str] = []
+        labels = getattr(function, "argument_labels", ())
         self._inputs: list[Any] = []
         self._places: list[int] = []
         for i, given in enumerate(inputs):
@@ -165,7 +166,7 @@ class Primal(_Traced):
             if array is not None and array.dtype.kind == "f":
                 self._places.append(i)
                 self.point.append(array if dtype is None else laid_out(array, dtype))
-                self.labels.append(f"input {i}")
+                self.labels.append(labels[i] if labels else f"input {i}")
                 self.devices.append(device)
             self._inputs.append(given if array is None else placed(array, device))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from ...ops.registry import KINDS, OPERATIONS
 from ...tensor import Tensor
 from ..calls import Call
+from ..modules import opened
 from . import promises
 from .compare import Comparison
 from .functions import Function, Pair, Pullback, as_function
@@ -43,7 +45,8 @@ def gradcheck(
             `(forward, vjp)`, by whatever means they compute: `forward(*arrays)` gives an array or a
             tuple of arrays, `vjp(cotangent, *arrays)` a tuple of one gradient for each input, None
             for zero (for one input the bare array will do; for several outputs the cotangent is a
-            tuple).
+            tuple). Of a module (`minigrad.nn.Module`) the gradients of its parameters that are
+            trained are checked, too.
         inputs: what to call it with: tensors, arrays, numbers. Those of floating-point type are
             differentiated by; integer arrays and other objects are passed on as they are.
         order: how often to differentiate: 2 also checks the gradient's own gradients. A pair has
@@ -83,7 +86,7 @@ def gradcheck(
             "gradcheck: inputs must be a list of what the function is called with, "
             f"got {type(inputs).__name__}"
         )
-    inputs = list(inputs)
+    fn, inputs = opened(fn, list(inputs))
     name = _name(fn)
     rng = np.random.default_rng(seed)
     checked = as_function(fn, inputs)
@@ -170,6 +173,8 @@ def _check_options(fn: Any, kind: str, order: int, seed: int, full: int) -> None
 
 def _name(fn: Any) -> str:
     named = fn[0] if isinstance(fn, (tuple, list)) and fn else fn
+    while isinstance(named, functools.partial):
+        named = named.func
     return str(getattr(named, "__name__", type(named).__name__))
 
 

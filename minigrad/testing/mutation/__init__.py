@@ -23,8 +23,9 @@ practicing programmer, Computer 11(4).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from .campaign import Plan, make_importable as make_importable, run
 from .engine import ENGINE as ENGINE, EngineMutant as EngineMutant, damaged as damaged
@@ -41,7 +42,9 @@ def mutate(
     *,
     modules: Sequence[str] = (),
     shapes: str | None = None,
+    options: Mapping[str, Any] | None = None,
     tests: Path | None = None,
+    gradcheck: bool = True,
     limit: float = 300.0,
     processes: int = 0,
     progress: Callable[[str], None] | None = None,
@@ -52,8 +55,11 @@ def mutate(
         what: names of registered operations; or one function, as `package.module:function`. With
             nothing, all operations; and the engine, if there are `tests`.
         modules: to be imported: only the operations that they register count.
-        shapes: of the inputs of the function, such as "3x4,4x5", or "scalar".
-        tests: a folder of pytest files for what `gradcheck` on the samples lets pass.
+        shapes: of the inputs of the function, such as "3x4,4x5", as `minigrad.testing.shapes.drawn`
+            reads them.
+        options: keyword arguments of the function.
+        tests: a folder of pytest files, or one file, for what `gradcheck` on the samples lets pass.
+        gradcheck: whether it is asked at all; without, the report says what `tests` notice alone.
         limit: seconds for one mutant; what takes longer is counted as not noticed.
         processes: how many to run beside this one. 0 runs everything in this one, where only the
             time of `tests` is limited. Others import the main module anew, so a script must guard
@@ -64,14 +70,17 @@ def mutate(
         the report: `ok`, `score`, `results`, readable as text.
 
     Raises:
-        ValueError: for what there is not, or an operation that fails its checks unbroken.
+        ValueError: for what there is not, if neither gradcheck nor tests are to judge, or for an
+            operation that fails its checks unbroken.
     """
     if processes < 0:
         raise ValueError(f"mutate: processes must be 0 or more, got {processes}")
     if not limit > 0:
         raise ValueError(f"mutate: limit must be a positive number of seconds, got {limit}")
-    plan = Plan(targets(what, modules, shapes), tests, limit, processes)
-    return run(plan, progress)
+    if tests is None and not gradcheck:
+        raise ValueError("mutate: without gradcheck, tests must judge: name the folder they are in")
+    chosen = targets(what, modules, shapes, options)
+    return run(Plan(chosen, tests, limit, processes, gradcheck), progress)
 
 
 def rules(operation: str) -> list[str]:

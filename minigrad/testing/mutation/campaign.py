@@ -36,12 +36,14 @@ class Plan:
         tests: the folder of tests that judge what gradcheck lets pass, and the engine; or None.
         limit: seconds for one mutant.
         processes: how many; 0 for none beside this one, and no limit for what runs in it.
+        ask_gradcheck: whether gradcheck judges before the tests do.
     """
 
     targets: Targets
     tests: Path | None = None
     limit: float = 300.0
     processes: int = 0
+    ask_gradcheck: bool = True
 
 
 def run(plan: Plan, progress: Callable[[str], None] | None = None) -> Report:
@@ -100,7 +102,7 @@ def perform(plan: Plan, task: str, finished: tuple[Mutant, ...]) -> Iterator[Ite
     operations = plan.targets.operations()
     known = {**OPERATIONS, **operations}
     survey = Survey(operations[task], known.__contains__)
-    judge = Judge(survey, None if suite is None else suite.on_rule)
+    judge = Judge(survey, None if suite is None else suite.on_rule, plan.ask_gradcheck)
     if not survey.rules and not finished:
         yield task, survey.others
     for found in mutants(survey):

@@ -1,7 +1,7 @@
 """Judging one broken rule: does a test notice? If not, is there a proof that nothing is to notice?
 
 The first judge is `minigrad.testing.gradcheck` on the samples of the operation whose gradients the
-mutation changes; the second, for what passes that, are the tests that name the operation. A mutant
+mutation changes; the second, for what passes that, are the tests. A mutant
 counts as equivalent only if all gradients of all samples, to second order, are identical to the
 last bit *and* there is a reason for it in how the rule is built; without a reason it survived.
 """
@@ -130,11 +130,18 @@ class Judge:
         survey: its rules and samples.
         tests: called with a mutant that gradcheck did not kill, runs other tests: returns what
             failed, or "" if nothing did.
+        ask_gradcheck: whether gradcheck is a judge.
     """
 
-    def __init__(self, survey: Survey, tests: Callable[[Mutant], str] | None = None) -> None:
+    def __init__(
+        self,
+        survey: Survey,
+        tests: Callable[[Mutant], str] | None = None,
+        ask_gradcheck: bool = True,
+    ) -> None:
         self.survey = survey
         self.tests = tests
+        self.ask_gradcheck = ask_gradcheck
         self._before: dict[tuple[int, str], dict[int, list[np.ndarray]]] = {}
         self._sound: dict[tuple[int, int], str] = {}
 
@@ -153,7 +160,7 @@ class Judge:
             if not order:
                 continue
             differs = True
-            for level in range(order, case.sample.orders + 1):
+            for level in range(order, case.sample.orders + 1) if self.ask_gradcheck else ():
                 with mutated(mutant.rule, mutant.mutation, mutant.variant):
                     noticed = verdict_on(case, level)
                 if noticed:

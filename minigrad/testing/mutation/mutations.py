@@ -257,7 +257,15 @@ def _swapped(edges: Sequence[Edge], slot: int, _: str) -> Edge:
 
 
 class Unread:
-    """Stands for a value that nothing may look at: whatever is done with it raises an error."""
+    """Stands for a value that nothing may look at: whatever is done with it raises an error.
+
+    Of an array the shape and the type may be asked for: no mutation changes these.
+    """
+
+    def __init__(self, value: Any) -> None:
+        for name in ("shape", "ndim", "dtype", "device"):
+            if hasattr(value, name):
+                setattr(self, name, getattr(value, name))
 
     def __bool__(self) -> bool:
         raise TypeError("a value that must not be read")
@@ -276,10 +284,10 @@ def unread(edges: Sequence[Edge], slot: int, mutation: str, variant: str) -> Edg
     e = edges[slot]
     if mutation == "stale":
         joint = e.rule is not e.function
-        return _with_value(edges, slot, variant, lambda value: None if joint else Unread())
+        return _with_value(edges, slot, variant, lambda v: None if joint else Unread(v))
     if variant not in numbers(e.function):
         return e
-    blind = changed(e.function, variant, lambda number: Unread())
+    blind = changed(e.function, variant, Unread)
     return dataclasses.replace(e, rule=e.rule_of(blind))
 
 

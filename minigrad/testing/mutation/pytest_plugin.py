@@ -1,8 +1,8 @@
 """A pytest plugin that breaks one rule, or the engine, for the whole run: `-p` of a child process.
 
 The environment variable MINIGRAD_MUTANT says which: a JSON list, [rule, mutation, variant] or
-[name of an engine mutant]. MINIGRAD_MUTANT_TESTS, if set, is a word that a test must have in its
-name, parameters or code to be run.
+[name of an engine mutant]. MINIGRAD_MUTANT_TESTS, if set, is a word: tests that have it in their
+name, parameters or code are run first, and with MINIGRAD_MUTANT_ONLY no others.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pytest
 
 from .engine import damaged
 from .judge import mutated
-from .suite import MUTANT, WORD, mentions
+from .suite import MUTANT, ONLY, WORD, mentions
 
 
 def fault() -> AbstractContextManager[None] | None:
@@ -39,12 +39,16 @@ def pytest_runtest_protocol() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the tests that mention the operation."""
+    """The tests that mention the operation come first, or are the only ones."""
     word = os.environ.get(WORD)
-    if word:
-        dropped = [item for item in items if not _names(item, word)]
-        config.hook.pytest_deselected(items=dropped)
-        items[:] = [item for item in items if item not in set(dropped)]
+    if not word:
+        return
+    others = [item for item in items if not _names(item, word)]
+    items[:] = [item for item in items if item not in set(others)]
+    if os.environ.get(ONLY):
+        config.hook.pytest_deselected(items=others)
+    else:
+        items += others
 
 
 def _names(item: pytest.Item, word: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from .judge import STATUSES, Result
 from .mutations import MUTATIONS
 
 LETTERS = dict(zip(STATUSES, "x!=.?", strict=True))
+WIDTH = 79  # of what explains the matrix
 WORST_FIRST = ("survived", "timeout", "killed", "equivalent", "not applicable")
 
 
@@ -75,9 +77,13 @@ class Report:
         yield "  ".join(f"{LETTERS[s]} {s}" for s in STATUSES)
         yield "a rule with several variants of a mutation shows the worst of them"
         yield ""
+        letters = "abcdefghijklmnopqrstuvwxyz"[: len(MUTATIONS)]
+        for letter, (kind, mutation) in zip(letters, MUTATIONS.items(), strict=True):
+            words = f"{letter}  {kind}: {mutation.meaning}"
+            yield from textwrap.wrap(words, WIDTH, subsequent_indent="   ")
+        yield ""
         width = max(map(len, rows))
-        for i, kind in enumerate(MUTATIONS):
-            yield " " * width + "  " + "| " * i + f"{kind}: {MUTATIONS[kind].meaning}"
+        yield f"{'':<{width}}  {' '.join(letters)}"
         for rule, cells in rows.items():
             line = [_letter(cells.get(kind, ())) for kind in MUTATIONS]
             yield f"{rule:<{width}}  {' '.join(line)}"

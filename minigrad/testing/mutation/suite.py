@@ -15,8 +15,9 @@ import minigrad
 from .engine import ENGINE, TESTS
 from .judge import Mutant
 
-MUTANT, WORD = "MINIGRAD_MUTANT", "MINIGRAD_MUTANT_TESTS"
-"""Environment variables that tell `pytest_plugin` what to break, and which tests to run."""
+MUTANT, WORD, ONLY = "MINIGRAD_MUTANT", "MINIGRAD_MUTANT_TESTS", "MINIGRAD_MUTANT_ONLY"
+"""Environment variables that tell `pytest_plugin` what to break, which tests to run first, and
+whether no others."""
 
 MACHINES = re.compile("cuda|cupy|emulator|benchmark|gpu|kernel|mutation|docs|examples|wheel")
 """Files among the library's own tests that ask for no gradients: of kernels, of machines, ..."""
@@ -30,25 +31,37 @@ class TooSlow(Exception):
 
 
 class Suite:
-    """Tests in a folder.
+    """Tests in a folder, or in one file.
+
+    A user's own are all asked, those that name the operation first. Of the library's, which take
+    long, only those that name it are.
 
     Args:
-        folder: where the test files are.
+        place: the folder, or the file.
         limit: seconds that one run may take.
 
     Raises:
         ValueError: if there are none.
     """
 
-    def __init__(self, folder: Path, limit: float) -> None:
-        self.folder, self.limit = folder.resolve(), limit
-        self.files = sorted(self.folder.glob("test_*.py"))
+    def __init__(self, place: Path, limit: float) -> None:
+        self.place, self.limit = place.resolve(), limit
+        self.folder = self.place.parent if self.place.is_file() else self.place
+        here = Path.cwd()
+        self.root = here if self.folder.is_relative_to(here) else self.folder.parent
+        self.sound: set[str] = set()
+        if self.place.is_file():
+            self.files = [self.place]
+        else:
+            self.files = sorted({f for p in ("test_*.py", "*_test.py") for f in place.rglob(p)})
         if not self.files:
-            raise ValueError(f"mutate: there are no files test_*.py in {folder}")
+            raise ValueError(f"mutate: there are no files test_*.py in {place}")
 
     def on_rule(self, mutant: Mutant) -> str:
-        """The first test that fails, of those that name the operation; "" if none does."""
+        """The first test that fails; "" if none does."""
         name = mutant.rule.partition("[")[0]
+        if self.folder != own_tests():
+            return self._failing([self.place], [mutant.rule, mutant.mutation, mutant.variant], name)
         files = [f for f in self.files if self._is_about(f, name)]
         files.sort(key=lambda f: f.name != EVERY_OPERATION)
         if not files:
@@ -58,7 +71,7 @@ class Suite:
     def _is_about(self, file: Path, name: str) -> bool:
         if file.name == EVERY_OPERATION:
             return True
-        if self.folder == own_tests() and MACHINES.search(file.stem):
+        if MACHINES.search(file.stem):
             return False
         return mentions(file.read_text(encoding="utf-8"), name)
 
@@ -81,8 +94,10 @@ class Suite:
             ValueError: if it fails without.
         """
         failed = self._run([str(f) for f in files], mutant, word)
-        if failed and self._run([failed], (), ""):
-            raise ValueError(f"mutate: {failed} fails without any mutation")
+        if failed and failed not in self.sound:
+            if self._run([failed], (), ""):
+                raise ValueError(f"mutate: {failed} fails without any mutation")
+            self.sound.add(failed)
         return failed and f"pytest {failed}"
 
     def _run(self, what: Sequence[str], mutant: Sequence[str], word: str) -> str:
@@ -92,13 +107,14 @@ class Suite:
             "OPENBLAS_NUM_THREADS": "1",
             MUTANT: json.dumps(list(mutant)),
             WORD: word,
+            ONLY: "yes" if self.folder == own_tests() else "",
         }
         plugin = f"{__package__}.pytest_plugin"
         options = ["-x", "-q", "--tb=no", "-rfE", "-p", "no:cacheprovider", "-p", plugin]
         try:
             done = subprocess.run(
                 [sys.executable, "-m", "pytest", *options, "--rootdir", ".", *what],
-                cwd=self.folder.parent,
+                cwd=self.root,
                 env=environment,
                 capture_output=True,
                 text=True,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from ... import ops as _registered_by_import  # noqa: F401
-from ...ops.registry import OPERATIONS, Operation, real, sample
+from ...ops.registry import OPERATIONS, Drawn, Operation, Sample
+from ..shapes import drawn
 
 ENGINE = "engine"
 
@@ -22,14 +22,16 @@ class Targets:
     Attributes:
         names: of registered operations, or `engine`; none for all of them and the engine.
         modules: to be imported, for the operations that they register: then only those count.
-        function: `package.module:function`, not registered, tried on inputs of the `shapes`.
-        shapes: one for each of its inputs.
+        function: `package.module:function`, not registered, tried on the `inputs`.
+        inputs: one for each of its arrays.
+        options: its keyword arguments.
     """
 
     names: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
     function: str = ""
-    shapes: tuple[tuple[int, ...], ...] = ()
+    inputs: tuple[Drawn, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
 
     @property
     def engine(self) -> bool:
@@ -43,7 +45,7 @@ class Targets:
             ValueError: for names, modules or functions that there are not, or without operations.
         """
         if self.function:
-            operation = _unregistered(self.function, self.shapes)
+            operation = _unregistered(self.function, Sample(self.inputs, self.options))
             return {operation.name: operation}
         for module in self.modules:
             _module(module)
@@ -68,34 +70,32 @@ class Targets:
 
 
 def targets(
-    what: Sequence[str] = (), modules: Sequence[str] = (), shapes: str | None = None
+    what: Sequence[str] = (),
+    modules: Sequence[str] = (),
+    shapes: str | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Targets:
     """From the words of a command: names of operations, or one function with its shapes.
 
     Raises:
         ValueError: if they do not fit together.
 
-    >>> targets(["mypackage.layers:swish"], shapes="3x4,scalar").shapes
-    ((3, 4), ())
+    >>> [d.shape for d in targets(["mypackage.layers:swish"], shapes="3x4,scalar").inputs]
+    [(3, 4), ()]
     """
     functions = [w for w in what if ":" in w]
     if not functions:
-        if shapes is not None:
-            raise ValueError("mutate: shapes are for a function, named as package.module:function")
+        for given, name in ((shapes, "shapes"), (options, "options")):
+            if given:
+                raise ValueError(
+                    f"mutate: {name} are for a function, named as package.module:function"
+                )
         return Targets(tuple(dict.fromkeys(what)), tuple(modules))
     if len(what) > 1 or modules:
         raise ValueError("mutate: a function given as package.module:function stands alone")
     if shapes is None:
         raise ValueError(f"mutate: {functions[0]} wants the shapes of its inputs, such as 3x4,4x5")
-    return Targets(function=functions[0], shapes=tuple(map(_shape, shapes.split(","))))
-
-
-def _shape(text: str) -> tuple[int, ...]:
-    if text in ("scalar", "()"):
-        return ()
-    if not re.fullmatch(r"\d+(x\d+)*", text):
-        raise ValueError(f"mutate: a shape is written 3x4, 5 or scalar, got {text!r}")
-    return tuple(map(int, text.split("x")))
+    return Targets(function=functions[0], inputs=drawn(shapes), options=dict(options or {}))
 
 
 def _module(name: str) -> Any:
@@ -110,7 +110,7 @@ def _belongs(function: Callable[..., Any], modules: Sequence[str]) -> bool:
     return any(home == m or home.startswith(m + ".") for m in modules)
 
 
-def _unregistered(name: str, shapes: Sequence[tuple[int, ...]]) -> Operation:
+def _unregistered(name: str, sample: Sample) -> Operation:
     module, _, path = name.partition(":")
     found = _module(module)
     for part in path.split("."):
@@ -123,4 +123,4 @@ def _unregistered(name: str, shapes: Sequence[tuple[int, ...]]) -> Operation:
             "rules go through minigrad.record"
         )
     # What kind of function it is nobody has said; central differences do for all of them.
-    return Operation(found, (sample(*[real(*shape) for shape in shapes]),), (), "smooth")
+    return Operation(found, (sample,), (), "smooth")

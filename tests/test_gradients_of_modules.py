@@ -1,0 +1,94 @@
+"""The checker on modules: by their inputs and by their parameters, which they hold again after."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad import nn
+from minigrad.testing import gradcheck
+from minigrad.testing.backends import gradcheck_on
+from minigrad.testing.modules import holding, opened
+
+X = np.random.default_rng(0).normal(size=(4, 3))
+
+
+def halved(x: Any) -> mg.Tensor:
+    return mg.record(halved, x.data * x.data, (x, lambda g, x: g * x, x))
+
+
+class Scale(nn.Module):
+    """x k(w^2), with a rule for the square that is wrong; k is held twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(mg.tensor([0.5, -1.5, 2.0]))
+        self.inner = self.again = nn.Linear(3, 2)
+
+    def forward(self, x: Any, *, twice: bool = False) -> mg.Tensor:
+        y = self.inner(x * halved(self.weight))
+        return y + self.again(x) if twice else y
+
+
+def test_a_wrong_rule_for_a_parameter_alone_is_found() -> None:
+    mg.manual_seed(0)
+    verdict = gradcheck(Scale(), [X])
+    assert verdict.name == "Scale" and not verdict.ok
+    status = {f.label: f.status for f in verdict.findings}
+    assert status.pop("parameter weight") == "different"
+    assert set(status.values()) == {"equal"}
+    assert list(status) == ["input 0", "parameter inner.weight", "parameter inner.bias"]
+
+
+@pytest.mark.parametrize("backend", ["reference", "numba"])
+def test_modules_on_a_backend_and_twice(backend: str) -> None:
+    mg.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.LayerNorm(4))
+    verdict = gradcheck_on(backend, model, [X], order=2)
+    assert verdict.ok, verdict
+    assert {f.label for f in verdict.findings if f.order == 2} == {
+        "input 0", "parameter 0.weight", "parameter 0.bias", "parameter 2.weight",
+        "parameter 2.bias", "cotangent 0",
+    }  # fmt: skip
+
+
+def test_a_module_of_indices_has_its_parameters_to_differentiate_by() -> None:
+    (finding,) = gradcheck(nn.Embedding(5, 2), [np.array([0, 3, 3])]).findings
+    assert finding.ok and finding.label == "parameter weight"
+
+
+def test_frozen_parameters_are_constants() -> None:
+    model = nn.Linear(3, 2)
+    model.weight.requires_grad_(False)
+    labels = [f.label for f in gradcheck(model, [X]).findings]
+    assert labels == ["input 0", "parameter bias"]
+    model.requires_grad_(False)
+    assert opened(model, [X])[0] is model
+    assert opened(mg.tanh, [X]) == (mg.tanh, [X])
+
+
+def test_keyword_arguments_of_a_module() -> None:
+    model = Scale()
+    model.weight.requires_grad_(False)
+    verdict = gradcheck(functools.partial(model, twice=True), [X])
+    assert verdict.ok and verdict.name == "Scale" and len(verdict.findings) == 3
+
+
+def test_a_module_has_its_own_parameters_again_also_after_an_error() -> None:
+    model = Scale()
+    own = dict(model.named_parameters())
+    given = {name: mg.zeros(*p.shape) for name, p in own.items()}
+    with pytest.raises(KeyError), holding(model, given):
+        assert model.again.weight is model.inner.weight is given["inner.weight"]
+        raise KeyError
+    assert all(p is own[name] for name, p in model.named_parameters())
+    assert list(own) == [name for name, _ in model.named_parameters()]
+
+
+def test_a_random_module_cannot_be_checked() -> None:
+    verdict = gradcheck(nn.Sequential(nn.Linear(3, 8), nn.Dropout()), [X])
+    assert verdict.unusable and "is it random?" in str(verdict)
