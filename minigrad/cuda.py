@@ -8,6 +8,7 @@ from typing import Any
 
 from minigrad_kernels import BACKENDS
 from minigrad_kernels.cuda.graphs import keeping
+from minigrad_kernels.gpus import where
 from minigrad_kernels.layout import copied
 
 from . import device as devices
@@ -116,7 +117,14 @@ def capture(step: Callable[..., Any], *examples: Tensor, warm_up: int = 2) -> Ca
         RuntimeError: if the step does what cannot be captured; the message says what.
     """
     _check_examples(examples)
-    cupy = _cupy()
+    with where(examples[0].data):
+        return _warmed_up_and_captured(_cupy(), step, examples, warm_up)
+
+
+def _warmed_up_and_captured(
+    cupy: Any, step: Callable[..., Any], examples: Sequence[Tensor], warm_up: int
+) -> Captured:
+    """`capture` on the current GPU."""
     current = cupy.cuda.get_current_stream()
     inputs = [wrap(copied(x.data)) for x in examples]
     current.synchronize()
@@ -177,11 +185,12 @@ class Captured:
         work = self._work
         for each in work.replayed:
             each.check()
-        for each in work.replayed:
-            each.advance()
-        for x, place in zip(inputs, self._inputs, strict=True):
-            place.data[...] = x.data
-        work.graph.launch()
+        with where(self._inputs[0].data):
+            for each in work.replayed:
+                each.advance()
+            for x, place in zip(inputs, self._inputs, strict=True):
+                place.data[...] = x.data
+            work.graph.launch()
         for leaf, gradient in work.gradients:
             leaf.grad = gradient
         return work.result

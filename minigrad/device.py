@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from minigrad_kernels import BACKENDS, array_module, index_bounds
+from minigrad_kernels.gpus import resident
 from minigrad_kernels.layout import memory_order
 
 ndarray = np.ndarray
@@ -150,7 +151,25 @@ def _copied(array: Any, device: str) -> Any:
         look()
         return array.get()
     with _placing(device, array.nbytes) as cupy:
-        return cupy.array(array)  # also from one GPU to another
+        copy = cupy.array(array) if isinstance(array, ndarray) else _from_gpu(array, cupy)
+        return resident(copy)
+
+
+def _from_gpu(array: Any, cupy: Any) -> Any:
+    """A copy on the current GPU of an array on another. What was to be computed there is waited
+    for by this GPU, not by Python; and the other one waits before it uses the memory again."""
+    if not array.size:
+        return cupy.empty(array.shape, array.dtype)
+    stream = cupy.cuda.get_current_stream()
+    with array.device:
+        there = cupy.cuda.get_current_stream()
+        computed = there.record()
+    stream.wait_event(computed)
+    copy = cupy.ndarray.copy(array)  # an array's own method computes where the array is
+    copied = stream.record()
+    with array.device:
+        there.wait_event(copied)
+    return copy
 
 
 def empty_on(shape: tuple[int, ...], dtype: Any, device: Any) -> Any:
@@ -160,7 +179,7 @@ def empty_on(shape: tuple[int, ...], dtype: Any, device: Any) -> Any:
     if name == "cpu":
         return np.empty(shape, dtype)
     with _placing(name, math.prod(shape) * np.dtype(dtype).itemsize) as cupy:
-        return cupy.empty(shape, dtype)
+        return resident(cupy.empty(shape, dtype))
 
 
 @contextmanager

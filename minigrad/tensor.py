@@ -10,6 +10,7 @@ from typing import Any, Union
 import numpy as np
 
 from minigrad_kernels.arrays import is_array
+from minigrad_kernels.gpus import resident
 from minigrad_kernels.layout import copied
 
 from . import dtypes
@@ -368,7 +369,8 @@ _new_tensor = Tensor.__new__
 
 def _rebuild(cls: type[Tensor], array: Any, requires_grad: bool) -> Tensor:
     result = _new_tensor(cls)
-    result.data, result.grad, result.node = array, None, None
+    result.data = array if array.__class__ is ndarray else resident(array)
+    result.grad = result.node = None
     result.node = _leaf(result) if requires_grad else None
     return result
 
@@ -399,7 +401,7 @@ def to_array(data: Any, dtype: Any = None) -> Any:
         array = data.data
     elif is_array(data):
         # Matrices and other subclasses have operators of their own.
-        array = np.asarray(data) if isinstance(data, ndarray) else data
+        array = np.asarray(data) if isinstance(data, ndarray) else resident(data)
     elif isinstance(data, np.generic):
         array = np.asarray(data)
     elif hasattr(data, "__array__") or not hasattr(data, "__dlpack__"):
@@ -513,7 +515,7 @@ def from_dlpack(source: Any) -> Tensor:
     if source.__dlpack_device__()[0] in (2, 13):  # CUDA, CUDA managed memory
         import cupy
 
-        return wrap(cupy.from_dlpack(source))
+        return wrap(resident(cupy.from_dlpack(source)))
     return wrap(np.from_dlpack(source))
 
 

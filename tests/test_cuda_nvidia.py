@@ -126,15 +126,38 @@ def test_arrays_must_be_aligned(source: Source, launches: list[Any]) -> None:
     assert len(launches) == 2
 
 
-def test_arrays_must_be_on_the_current_device(source: Source, launches: list[Any]) -> None:
-    sys.modules["cupy"].cuda.runtime.getDeviceCount = lambda: 2
+def test_a_kernel_runs_where_its_arrays_are(source: Source, launches: list[Any]) -> None:
+    """With two GPUs, the one of the arrays is the current one for the launch; and for what a
+    kernel is to be allowed there."""
+    cuda = sys.modules["cupy"].cuda
+    current, entered = [0], []
+
+    class Device:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def __enter__(self) -> None:
+            entered.append(self.number)
+            current.append(self.number)
+
+        def __exit__(self, *_: Any) -> None:
+            current.pop()
+
+    cuda.runtime.getDeviceCount, cuda.Device = lambda: 2, Device
+    cuda.device.get_device_id = lambda: current[-1]
     add = Source(source.path, T="float").kernel("add")
     first, second = ndarray(floats()), ndarray(floats())
-    first.device, second.device = SimpleNamespace(id=0), SimpleNamespace(id=1)  # type: ignore[attr-defined]
+    first.data.device_id, second.data.device_id = 0, 1
     add(1, 32, first, None, first, 5)
-    with pytest.raises(ValueError, match=r"`float\* sum` is on device 1, .* is 0: .*Device\(1\)"):
+    assert entered == []
+    add(1, 32, None, second, second, 5, shared=100 * 1024)
+    assert (entered, current) == ([1], [0])
+    assert [device for _, device in nvidia._raised] == [1]
+    with pytest.raises(
+        ValueError, match=r"`float\* sum` is on cuda:1, `const float\* a` on cuda:0: .* of one GPU"
+    ):
         add(1, 32, first, first, second, 5)
-    assert len(launches) == 2
+    assert len(launches) == 3 and entered == [1]
 
 
 def test_bfloat16_has_two_types(tmp_path: Path, launches: list[Any]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array, array_module, deliver
+from .arrays import Array, array_module, deliver, special_functions
 from .cuda.arrays import computable
 from .layout import elementwise, large
 from .registry import Arguments, Samples, arguments, imported, kernel, per_element
@@ -166,7 +166,7 @@ def gelu(x: Array, *, approximate: str, out: Array | None = None) -> Array:
     if approximate == "tanh":
         u, _, _ = _tanh_argument(xp, x)
         return xp.multiply(x, sigmoid.reference(2 * u), out=out)
-    return xp.multiply(x, _normal_below(xp, x), out=out)
+    return xp.multiply(x, _normal_below(x), out=out)
 
 
 @kernel(samples=drawn(2, *GELU), cost=per_element(20))
@@ -179,7 +179,7 @@ def gelu_gradient(g: Array, x: Array, *, approximate: str, out: Array | None = N
         return xp.multiply(g, s + 2 * x * s * (1 - s) * slope, out=out)
     z = xp.clip(x, -40, 40)  # beyond, the density is 0 in every type, and z * z must not overflow
     density = xp.exp(-0.5 * z * z) * (1 / math.sqrt(2 * math.pi))
-    return xp.multiply(g, _normal_below(xp, x) + z * density, out=out)
+    return xp.multiply(g, _normal_below(x) + z * density, out=out)
 
 
 def _tanh_argument(xp: ModuleType, x: Array) -> tuple[Array, Array, Array]:
@@ -193,13 +193,9 @@ def _tanh_argument(xp: ModuleType, x: Array) -> tuple[Array, Array, Array]:
     return factor * x * (1 + 0.044715 * square), factor * (1 + 3 * 0.044715 * square), x
 
 
-def _normal_below(xp: ModuleType, x: Array) -> Array:
+def _normal_below(x: Array) -> Array:
     """P(Z < x) for a standard normal Z: (1 + erf(x / sqrt 2)) / 2 without its cancellation."""
-    if xp is np:
-        from scipy import special  # on first use: it takes longer to import than minigrad itself
-    else:
-        from cupyx.scipy import special  # type: ignore[no-redef,import-untyped,unused-ignore]
-    return special.ndtr(x).astype(x.dtype, copy=False)
+    return special_functions(x).ndtr(x).astype(x.dtype, copy=False)
 
 
 # Compiled: each of them has the same name there

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from types import ModuleType
 from typing import Any, TypeVar
 
 import numpy as np
+
+from .gpus import module_of
 
 Array = Any
 """A `numpy.ndarray` or a `cupy.ndarray`."""
@@ -15,13 +16,24 @@ Arrays = TypeVar("Arrays", bound=tuple[Any, ...])
 
 
 def array_module(*arrays: Any) -> ModuleType:
-    """The module, `numpy` or `cupy`, whose functions work on these arrays."""
+    """The module, `numpy` or `cupy`, whose functions work on these arrays, where they are."""
     for x in arrays:
         if x.__class__ is np.ndarray:
             return np
         if type(x).__module__.partition(".")[0] == "cupy":
-            return sys.modules["cupy"]
+            return module_of(x)
     return np
+
+
+def special_functions(x: Array) -> ModuleType:
+    """The module `scipy.special` whose functions work on this array, where it is."""
+    if array_module(x) is np:
+        from scipy import special  # on first use: it would triple the time of `import minigrad`
+
+        return special  # type: ignore[no-any-return,unused-ignore]
+    from cupyx.scipy import special as of_cupy  # type: ignore[import-not-found,import-untyped,unused-ignore]
+
+    return module_of(x, of_cupy)
 
 
 def is_array(x: Any) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad_kernels.arrays import array_module
+from minigrad_kernels.arrays import special_functions
 
 from ..graph import OUTPUT
 from ..recording import record
@@ -253,12 +253,5 @@ def erf(x: TensorLike) -> Tensor:
     """
     x = floating(x)
     slope = 2 / math.sqrt(math.pi)
-    return record(erf, _erf(x.data), (x, lambda g, x: g * (exp(-x * x) * slope), x))
-
-
-def _erf(array: Any) -> Any:
-    if array_module(array).__name__ == "cupy":
-        from cupyx.scipy import special  # type: ignore[import-not-found,import-untyped,unused-ignore]
-    else:
-        from scipy import special  # here, since it would triple the time of `import minigrad`
-    return special.erf(array)
+    y = special_functions(x.data).erf(x.data)
+    return record(erf, y, (x, lambda g, x: g * (exp(-x * x) * slope), x))

@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 import scipy.special
 
+from minigrad_kernels import gpus
+
 from .arrays import (
     Device,
     WouldGoUnnoticed as WouldGoUnnoticed,
@@ -141,8 +143,8 @@ def _make_cupy() -> Any:
             contents[name] = _function(name, value)
     linalg = {name: _function(name, getattr(np.linalg, name)) for name in _names(_LINALG)}
     runtime = SimpleNamespace(
-        getDevice=lambda: 0,
-        getDeviceCount=lambda: 1,
+        getDevice=lambda: Device.current,
+        getDeviceCount=lambda: Device.count,
         getDeviceProperties=lambda number: _PROPERTIES,
         deviceGetAttribute=lambda attribute, number: _ATTRIBUTES[attribute],
         driverGetVersion=lambda: 13020,
@@ -154,6 +156,7 @@ def _make_cupy() -> Any:
         "cupy.cuda",
         is_available=lambda: False,
         Device=Device,
+        device=SimpleNamespace(get_device_id=lambda: Device.current),
         runtime=runtime,
         Stream=Stream,
         Graph=Graph,
@@ -164,7 +167,8 @@ def _make_cupy() -> Any:
         get_elapsed_time=lambda start, end: 1e3 * (end.time - start.time),
     )
     contents |= {"asnumpy": ndarray.get, "finfo": np.finfo, "iinfo": np.iinfo, "newaxis": None}
-    contents["lib"] = SimpleNamespace(stride_tricks=SimpleNamespace(as_strided=_as_strided))
+    tricks = _module("cupy.lib.stride_tricks", as_strided=_as_strided)
+    contents["lib"] = _module("cupy.lib", stride_tricks=tricks)
     contents |= {"byte_bounds": lambda x: np.lib.array_utils.byte_bounds(x._host)}
     return _module("cupy", __version__="14.2.0", **contents)
 
@@ -183,6 +187,18 @@ _MODULES = {
     "cupyx.scipy": _scipy,
     "cupyx.scipy.special": special,
 }
+
+
+@contextmanager
+def several_devices(count: int = 2) -> Iterator[None]:
+    """There are several devices meanwhile, of which the first is the current one."""
+    before, Device.count = Device.count, count
+    gpus.several.cache_clear()
+    try:
+        yield
+    finally:
+        Device.count = before
+        gpus.several.cache_clear()
 
 
 @contextmanager

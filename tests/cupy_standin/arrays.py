@@ -29,10 +29,12 @@ def run(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
 
     Raises:
         TypeError: if there is a NumPy array among the arguments.
-        WouldGoUnnoticed: for an index out of range, which CuPy wraps around.
+        WouldGoUnnoticed: for an index out of range, which CuPy wraps around; for an array that is
+            not on the current device.
     """
     seen: list[ndarray] = []
     args, options = _enter(args, seen), {k: _enter(value, seen) for k, value in options.items()}
+    check_current(*seen)
 
     def work() -> Any:
         with np.errstate(all="ignore"):  # a GPU tells nobody of overflows
@@ -52,6 +54,15 @@ def run(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
         if "out of bounds" in str(error):
             raise WouldGoUnnoticed(f"CuPy wraps indices around: {error}") from None
         raise
+
+
+def check_current(*arrays: ndarray) -> None:
+    """CuPy warns of arrays on other devices, or not even that, and leaves results on its own."""
+    for x in arrays:
+        if x.data.device_id != Device.current:
+            raise WouldGoUnnoticed(
+                f"an array on device {x.data.device_id}, the current one is {Device.current}"
+            )
 
 
 # No closures, which hold themselves: arrays are to be gone as soon as nobody holds them
@@ -137,7 +148,7 @@ class ndarray:
     itemsize = property(lambda self: self._host.itemsize)
     nbytes = property(lambda self: self._host.nbytes)
     strides = property(lambda self: self._host.strides)
-    device = property(lambda self: Device())
+    device = property(lambda self: Device(self.data.device_id))
     T = property(lambda self: run(np.transpose, self))
     mT = property(lambda self: run(np.matrix_transpose, self))
     real = property(lambda self: run(lambda x: x.real, self))
@@ -165,6 +176,9 @@ class ndarray:
     def set(self, arr: np.ndarray) -> None:
         forbid("a copy from main memory")
         self._host[...] = arr
+
+    def __reduce__(self) -> Any:
+        return _loaded, (self.get(),)
 
     def item(self) -> Any:
         return self.get().item()
@@ -231,6 +245,7 @@ class ndarray:
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, index: Any) -> ndarray:
+        check_current(self)
         index, picks = _index(index)
         if not picks:
             return _on_device(self._host[index], [self])
@@ -242,6 +257,7 @@ class ndarray:
     def __setitem__(self, index: Any, value: Any) -> None:
         if isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim):
             raise ValueError("non-scalar numpy.ndarray cannot be used for fill")
+        check_current(self, *([value] if isinstance(value, ndarray) else []))
         index, picks = _index(index)
         if picks and np.ndim(value):
             _check_distinct(self.shape, index)
@@ -268,8 +284,19 @@ class ndarray:
     def view(self, dtype: Any = None) -> ndarray:
         return run(lambda x: x.view() if dtype is None else x.view(dtype), self)
 
+    def copy(self, order: str = "C") -> ndarray:
+        """On the current device, also of an array on another."""
+        with self.device:
+            made: ndarray = run(np.ndarray.copy, self, order=order)
+        return made if self.data.device_id == Device.current else ndarray(made._host)
+
     def nonzero(self) -> tuple[ndarray, ...]:
         return run(np.nonzero, self)
+
+
+def _loaded(host: np.ndarray) -> ndarray:
+    """From a pickle: on the current device, wherever it was."""
+    return ndarray(host)
 
 
 def _pointer(host: np.ndarray, base: ndarray | None) -> MemoryPointer:
@@ -321,7 +348,6 @@ _METHODS = {  # with CuPy's arguments, in its order
     "astype": "dtype order casting subok copy",
     "clip": "min max out",
     "conj": "",
-    "copy": "order",
     "cumprod": "axis dtype out",
     "cumsum": "axis dtype out",
     "diagonal": "offset axis1 axis2",

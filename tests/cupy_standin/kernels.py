@@ -16,7 +16,7 @@ from minigrad_kernels.cuda import nvidia
 from minigrad_kernels.cuda.emulator import run as emulator
 from minigrad_kernels.cuda.source import Signature, Source
 
-from .arrays import ndarray
+from .arrays import check_current, ndarray
 from .streams import captured
 
 
@@ -26,6 +26,7 @@ def launcher(source: Source, signature: Signature) -> Callable[..., None]:
     written = [p.pointer and not p.constant for p in signature.parameters]
 
     def launch(grid: Any, block: Any, values: list[Any], shared: int) -> None:
+        check_current(*(x for x in values if isinstance(x, ndarray)))
         hosts = [x._host if isinstance(x, ndarray) else x for x in values]
         arrays = [isinstance(x, ndarray) for x in values]
         captured(
@@ -34,7 +35,7 @@ def launcher(source: Source, signature: Signature) -> Callable[..., None]:
             [x for x, a, w in zip(hosts, arrays, written, strict=True) if a and w],
         )
 
-    return launch
+    return nvidia.at_home(signature, launch)
 
 
 @contextmanager

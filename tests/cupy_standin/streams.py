@@ -56,6 +56,14 @@ class Stream:
     def synchronize(self) -> None:
         forbid("waits for the stream")
 
+    def record(self) -> Event:
+        event = Event()
+        event.record()
+        return event
+
+    def wait_event(self, event: Event) -> None:
+        pass  # what it stands for is done
+
 
 Stream.current = Stream(null=True)
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..arrays import Array
+from ..gpus import current
 
 T = TypeVar("T")
 
@@ -56,8 +57,8 @@ def beside(xp: ModuleType) -> Iterator[None]:
 
 
 def uploaded(tables: list[np.ndarray[Any, Any]], xp: ModuleType) -> list[Array]:
-    """Copies of NumPy's arrays on the current device, also while a graph is captured."""
+    """Copies of NumPy's arrays on the GPU of `xp`, also while a graph is captured."""
     if xp is np:
         return list(tables)
-    with beside(xp):
+    with current(xp), beside(xp):
         return [xp.asarray(table) for table in tables]

@@ -9,6 +9,7 @@ are read from the source, before anything runs.
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -94,6 +95,7 @@ class KernelFunction:
         elif kind.__module__.partition(".")[0] == "cupy":
             from .nvidia import launcher
 
+            place = sys.modules["cupy"].ndarray  # see `minigrad_kernels.gpus` for its subclass
             run = launcher(self.source, self.signature)
         else:
             self._refuse_kind(kind)

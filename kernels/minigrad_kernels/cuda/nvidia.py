@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from ..gpus import several
 from .errors import CompileError, LaunchError
 from .probe import in_words
-from .source import INCLUDE, Signature, Source
+from .source import INCLUDE, Parameter, Signature, Source
 
 ORDINARY_SHARED = 48 * 1024
 """Bytes of dynamic shared memory that a kernel has without asking."""
@@ -24,16 +25,24 @@ ORDINARY_SHARED = 48 * 1024
 MOST_SHARED = 97
 """The number of the attribute: bytes of shared memory that a block has if it asks for them."""
 
+BOTH_ARCHITECTURES = 12, 9
+"""The first NVRTC that takes an architecture twice, as sm_90 and sm_90a."""
+
 _raised: dict[tuple[Any, int], int] = {}  # what was asked for, by kernel and device
 _lock = threading.Lock()
 
 
 def options(source: Source) -> tuple[str, ...]:
-    """What NVRTC is told beside the text."""
+    """What NVRTC is told beside the text.
+
+    CuPy adds `-arch=sm_90`, or whatever the device is. Of that and `-arch=sm_90a` NVRTC takes the
+    latter, from `BOTH_ARCHITECTURES` on.
+    """
     folders = dict.fromkeys((str(source.path.parent), str(INCLUDE)))
     return (
         "-std=c++17",
         "-lineinfo",
+        *((f"-arch={source.only}",) if source.only else ()),
         *(f"-I{folder}" for folder in folders),
         f"-DMINIGRAD_DIGEST=0x{source.digest}",
     )
@@ -52,19 +61,14 @@ def _module(source: Source) -> Any:
 
 
 def launcher(source: Source, signature: Signature) -> Callable[..., None]:
-    """A function that launches the kernel on the current device and stream.
+    """A function that launches the kernel where its arrays are, on the current stream.
 
     Raises:
         CompileError: if the source does not compile, or there is no compiler.
     """
-    import cupy
-
     function = _function(source, signature.name)
-    several = cupy.cuda.runtime.getDeviceCount() > 1
 
     def run(grid: Any, block: Any, values: list[Any], shared: int) -> None:
-        if several:
-            _check_devices(signature, values)
         try:
             if shared > ORDINARY_SHARED:
                 _allow(function, shared)
@@ -75,7 +79,48 @@ def launcher(source: Source, signature: Signature) -> Callable[..., None]:
                 f"{shared} bytes of dynamic shared memory: {_why(shared, error)}"
             ) from error
 
-    return run
+    return at_home(signature, run)
+
+
+def at_home(signature: Signature, run: Callable[..., None]) -> Callable[..., None]:
+    """What runs a kernel on the current GPU, on that of its arrays; itself where there is one GPU.
+
+    Raises:
+        ValueError: when it is called with arrays of two GPUs.
+    """
+    import cupy
+
+    if not several(cupy):
+        return run
+    current, switched = cupy.cuda.device.get_device_id, cupy.cuda.Device
+    pointers = [(i, p) for i, p in enumerate(signature.parameters) if p.pointer]
+
+    def run_there(grid: Any, block: Any, values: list[Any], shared: int) -> None:
+        device = _device(signature.name, pointers, values)
+        if device is None or device == current():
+            run(grid, block, values, shared)
+        else:
+            with switched(device):
+                run(grid, block, values, shared)
+
+    return run_there
+
+
+def _device(name: str, pointers: list[tuple[int, Parameter]], values: list[Any]) -> int | None:
+    """The number of the GPU in whose memory all arrays lie; None if there are none."""
+    first: tuple[Parameter, int] | None = None
+    for i, parameter in pointers:
+        if isinstance(values[i], np.generic):  # a null pointer
+            continue
+        device = int(values[i].data.device_id)
+        if first is None:
+            first = parameter, device
+        elif device != first[1]:
+            raise ValueError(
+                f"{name}: parameter `{parameter}` is on cuda:{device}, `{first[0]}` on "
+                f"cuda:{first[1]}: a kernel takes arrays of one GPU"
+            )
+    return None if first is None else first[1]
 
 
 def _why(shared: int, error: RuntimeError) -> str:
@@ -92,30 +137,30 @@ def _why(shared: int, error: RuntimeError) -> str:
     return in_words(error)
 
 
-def _check_devices(signature: Signature, values: list[Any]) -> None:
-    """Kernels run on the current device: all arrays must lie in its memory."""
-    import cupy
-
-    current = cupy.cuda.device.get_device_id()
-    for parameter, value in zip(signature.parameters, values, strict=True):
-        array = parameter.pointer and not isinstance(value, np.generic)  # that is a null pointer
-        if array and value.device.id != current:
-            raise ValueError(
-                f"{signature.name}: parameter `{parameter}` is on device {value.device.id}, "
-                f"the current one is {current}: compute within `with cupy.cuda.Device"
-                f"({value.device.id}):` what lies there"
-            )
-
-
 def _function(source: Source, name: str) -> Any:
     import cupy
 
+    if source.only:
+        _check_compiler(source)
     try:
         return _module(source).get_function(name)
     except cupy.cuda.compiler.CompileException as error:
         raise CompileError(f"{source.label} does not compile:\n{error}") from error
     except (RuntimeError, OSError, ImportError) as error:  # NVRTC is not there, or too old
         raise CompileError(f"{source.label} cannot be compiled: {in_words(error)}") from error
+
+
+def _check_compiler(source: Source) -> None:
+    """Whether the compiler takes another architecture than CuPy's."""
+    import cupy
+
+    version = tuple(cupy.cuda.nvrtc.getVersion())
+    if version < BOTH_ARCHITECTURES:
+        known, wanted = (".".join(map(str, v)) for v in (version, BOTH_ARCHITECTURES))
+        raise CompileError(
+            f"{source.label} is for {source.only}: NVRTC {known} is too old, {wanted} is wanted "
+            "(install the extra cuda12 or cuda13)"
+        )
 
 
 def _allow(function: Any, shared: int) -> None:

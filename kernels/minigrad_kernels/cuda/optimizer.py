@@ -191,7 +191,7 @@ def _wide(x: Array) -> Any:
 @functools.lru_cache(maxsize=64)
 def _chunks(spans: bytes, size: int, xp: ModuleType, device: int) -> tuple[Array, Array, Array]:
     """Where the chunks of all spans begin and end, and which are the first of each span, and the
-    number of chunks. On the current device, whose number is a part of the cache's key.
+    number of chunks. On the device of `xp`, whose number is a part of the cache's key.
 
     Spans are cut at the ends of the array, as slices are.
     """
