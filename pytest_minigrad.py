@@ -4,6 +4,7 @@
 - The marker `gradients(fn, strategy)` checks it on inputs that Hypothesis draws and shrinks.
 - `--minigrad-backends=reference,numba,cuda-on-cpu,cuda` runs each such test once on each backend.
 - `--minigrad-order=2` differentiates twice where a check does not say how often.
+- `--minigrad-dtype=float32` rounds inputs to this type where a check does not say to which.
 
 pytest imports this file at every start, also for projects that test no gradients. It stands outside
 of the package so that this costs nothing: the work is in `minigrad.testing.plugin`, imported by the
@@ -13,6 +14,7 @@ first check.
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -24,14 +26,18 @@ if TYPE_CHECKING:
 BACKENDS = ("reference", "numba", "cuda-on-cpu", "cuda")
 """The names in `minigrad_kernels.BACKENDS`, which is not imported here."""
 
+DTYPES = ("float64", "float32", "float16")
+PAIRS = "(forward, vjp)"
+"""As in `minigrad.testing.plugin`, which is not imported either."""
+
 _CHECKS = pytest.StashKey["Checks"]()
 _ITEM = pytest.StashKey[list[pytest.Item]]()
-_TALLY = pytest.StashKey[dict[str, Any]]()
+_TALLY = pytest.StashKey[list[dict[str, Any]]]()
 
 MARKER = (
-    "gradients(fn, strategy, *, order=1, kind='auto', max_examples=None): check the gradients of a "
-    "function, or of a pair (forward, vjp) of NumPy functions, on inputs drawn by a Hypothesis "
-    "strategy; then run the test."
+    "gradients(fn, strategy, *, order=1, kind='auto', dtype=None, max_examples=None): check the "
+    "gradients of a function or a module, or of a pair (forward, vjp) of NumPy functions, on "
+    "inputs drawn by a Hypothesis strategy; then run the test."
 )
 
 
@@ -52,6 +58,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=_order,
         metavar="N",
         help="differentiate so often, where a check does not say (1)",
+    )
+    group.addoption(
+        "--minigrad-dtype",
+        choices=DTYPES,
+        help="round inputs to this type, where a check does not say, and check in it, too",
     )
 
 
@@ -91,7 +102,8 @@ def minigrad_backend(request: pytest.FixtureRequest) -> str | None:
 def gradcheck(pytestconfig: pytest.Config) -> Callable[..., Any]:
     """As `minigrad.testing.gradcheck`, but a wrong gradient fails the test, and leaves a replay.
 
-    Instead of inputs it also takes a Hypothesis strategy that draws them, and `max_examples`.
+    Instead of inputs it also takes a Hypothesis strategy that draws them, and `max_examples`; and
+    `dtype`, which the inputs are rounded to.
     """
 
     def gradcheck(fn: Any, inputs: Any, **options: Any) -> Any:
@@ -107,9 +119,10 @@ def checks_of(item: pytest.Item) -> Checks:
         from minigrad.testing.plugin import Checks
 
         order = item.config.getoption("minigrad_order") or 1
-        checks = Checks(item.nodeid, item.config.rootpath, _backend(item), order)
+        dtype = item.config.getoption("minigrad_dtype")
+        checks = Checks(item.nodeid, item.config.rootpath, _backend(item), order, dtype)
         item.stash[_CHECKS] = checks
-        item.stash[_TALLY] = checks.tally
+        item.stash[_TALLY] = checks.tallies
     return item.stash[_CHECKS]
 
 
@@ -140,7 +153,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
     reason = unavailable(backend)
     if reason is not None:
-        item.stash[_TALLY] = {"backend": backend, "skipped": reason}
+        item.stash[_TALLY] = [{"backend": backend, "skipped": reason}]
         pytest.skip(f"{backend}: {reason}")
 
 
@@ -171,7 +184,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
     if tally is not None and (
         report.when == "call" or (report.when, report.skipped) == ("setup", True)
     ):
-        report.minigrad = dict(tally)
+        report.minigrad = [dict(t) for t in tally]
     return report
 
 
@@ -184,8 +197,7 @@ class Summary:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note what a test has checked."""
-        tally = getattr(report, "minigrad", None)
-        if tally is not None:
+        for tally in getattr(report, "minigrad", ()):
             self.tallies.setdefault(tally["backend"], []).append(tally)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -201,15 +213,19 @@ class Summary:
 
 def _summed(tallies: list[dict[str, Any]]) -> Iterator[str]:
     """What the tests on one backend come to, in words."""
-    ran = [t for t in tallies if t.get("cases")]
-    right = [t for t in ran if not t.get("wrong")]
+    # A pair that computes by itself is the same test on every backend.
+    ran = list({t["test"]: t for t in tallies if t.get("cases")}.values())
+    right = [t for t in ran if not t["wrong"]]
     if right:
         places = ", ".join(sorted({t["place"] for t in right}))
         cases = sum(t["cases"] for t in right)
-        yield f"verified on {places}: {_count(len(right), 'test')}, {_count(cases, 'case')}"
+        types: Counter[str] = sum((Counter(t["types"]) for t in right), Counter())
+        also = ", ".join(f"{n:,} in {name} too" for name, n in sorted(types.items()))
+        counts = f"{_count(len(right), 'test')}, {_count(cases, 'case')}"
+        yield f"verified on {places}: {counts}{also and f' ({also})'}"
     if len(ran) > len(right):
         yield f"{_count(len(ran) - len(right), 'test')} WRONG"
-    if ran:
+    if ran and tallies[0]["backend"] != PAIRS:
         kernels = sorted({k for t in ran for k in t["kernels"]})
         yield f"kernels that ran: {', '.join(kernels)}" if kernels else "none of its kernels ran"
     for reason in dict.fromkeys(t["skipped"] for t in tallies if t.get("skipped")):

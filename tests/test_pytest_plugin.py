@@ -11,13 +11,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+import minigrad as mg
 import minigrad_kernels
 import pytest_minigrad
+from minigrad.testing import plugin
 from minigrad.testing.backends import place
-from minigrad.testing.plugin import _marker
-from pytest_minigrad import BACKENDS, MARKER
+from minigrad.testing.plugin import _marker, rounded
+from pytest_minigrad import BACKENDS, MARKER, PAIRS
 
 FUNCTIONS = """
 import numpy as np
@@ -83,7 +86,7 @@ def summary(output: str) -> dict[str, str]:
     _, found, after = output.partition("- gradients -")
     lines = after.splitlines()[1:] if found else []
     end = next((i for i, line in enumerate(lines) if line.startswith("=")), len(lines))
-    return {line.split()[0]: line.split(maxsplit=1)[1] for line in lines[:end]}
+    return dict(re.split("  +", line, maxsplit=1) for line in lines[:end])
 
 
 RIGHT = """
@@ -101,12 +104,16 @@ def test_nothing(): pass
 """
 
 
+ALONE = "verified on arrays of NumPy, whatever the backend: 1 test, 3 cases"
+
+
 def test_right_gradients_are_counted(project: Project) -> None:
     status, output = project.pytest(RIGHT)
     assert status == 0, output
-    (line,) = summary(output).values()
-    assert line.startswith("verified on what each kernel chose: 3 tests, 10 cases; kernels that ")
+    line, pairs = summary(output).values()
+    assert line.startswith("verified on what each kernel chose: 2 tests, 7 cases; kernels that ")
     assert "softmax (" in line and "tanh (" in line
+    assert pairs == ALONE
     assert not project.replays()
 
 
@@ -114,18 +121,15 @@ def test_each_backend_that_is_here_and_why_others_are_not(project: Project) -> N
     status, output = project.pytest(RIGHT, f"--minigrad-backends={','.join(BACKENDS)}", "-rs")
     assert status == 0, output
     lines = summary(output)
-    assert list(lines) == list(BACKENDS)
+    assert list(lines) == [*BACKENDS, PAIRS]
+    assert lines.pop(PAIRS) == ALONE
     for backend, line in lines.items():
         reason = minigrad_kernels.BACKENDS[backend].reason
         if reason is not None:
             assert line == f"3 tests skipped: {reason}"
             assert f"{backend}: {reason}" in output
             continue
-        if backend == "cuda":
-            assert f"verified on {place(backend)}: 2 tests, 7 cases; " in line
-            assert line.endswith("1 test skipped: a pair of NumPy functions does not run on a GPU")
-        else:
-            assert line.startswith(f"verified on {place(backend)}: 3 tests, 10 cases; ")
+        assert line.startswith(f"verified on {place(backend)}: 2 tests, 7 cases; ")
         assert "kernels that ran: softmax, softmax_gradient, " in line
     assert "test_nothing[" not in output
 
@@ -134,8 +138,8 @@ def test_counts_come_from_the_processes_of_xdist(project: Project) -> None:
     status, output = project.pytest(RIGHT, "-n2", "--minigrad-backends=reference,cuda")
     assert status == 0, output
     lines = summary(output)
-    assert list(lines) == ["reference", "cuda"]
-    assert lines["reference"].startswith(f"verified on {place('reference')}: 3 tests, 10 cases; ")
+    assert list(lines) == ["reference", "cuda", PAIRS] and lines[PAIRS] == ALONE
+    assert lines["reference"].startswith(f"verified on {place('reference')}: 2 tests, 7 cases; ")
     if not minigrad_kernels.BACKENDS["cuda"].available:
         assert lines["cuda"].startswith("3 tests skipped: ")
 
@@ -207,6 +211,60 @@ def test_pair(): pass
     assert "1 failed, 2 passed" in output and "order 2, input 0" in output
 
 
+def test_the_type(project: Project) -> None:
+    """A rule that is wrong in single precision only."""
+    tests = """
+def narrow(x):
+    return mg.record(narrow, x.data * 2, (x, lambda g: g * (2 if x.dtype == np.float64 else 1), None))
+@pytest.mark.gradients(narrow, fixed)
+def test_unsaid(): pass
+@pytest.mark.gradients(narrow, fixed, dtype="float64")
+def test_said(): pass
+@pytest.mark.gradients((np.sin, backward), fixed)
+def test_pair(): pass
+def test_fixture(gradcheck):
+    gradcheck(mg.tanh, [np.ones(2)], dtype=mg.float16)
+    gradcheck(mg.tanh, np.ones(2))
+"""  # noqa: E501
+    status, output = project.pytest(tests)
+    assert status == 0, output
+    counts = "verified on what each kernel chose: 3 tests, 4 cases (1 in float16 too); "
+    assert summary(output)["automatic"].startswith(counts)
+    status, output = project.pytest(tests, "--minigrad-dtype=float32")
+    assert status == 1 and "1 failed, 3 passed" in output
+    assert "with inputs of float32: " in output
+    lines = summary(output)
+    assert (
+        "2 tests, 3 cases (1 in float16 too, 1 in float32 too); 1 test WRONG"
+        in (lines["automatic"])
+    )
+    assert lines[PAIRS].endswith("1 test, 1 case (1 in float32 too)")
+    path = project.folder / ".minigrad" / "replay" / "test_p-test_unsaid.py"
+    assert "dtype='float32'" in path.read_text() and project.python(str(path))[0] == 1
+    assert project.pytest(tests, "--minigrad-dtype=single")[0] == 4
+
+
+def test_inputs_are_rounded_where_they_lie() -> None:
+    x = np.linspace(0, 1, 12).reshape(3, 4)[:, ::-2]
+    given = [
+        x,
+        mg.tensor([0.1]).double(),
+        0.1,
+        [0.1, 0.2],
+        3,
+        np.array([1, 2]),
+        mg.tensor([1]),
+        "a",
+    ]
+    found = rounded(given, np.dtype("f4"))
+    assert found[0].strides == (16, -8)
+    np.testing.assert_array_equal(found[0], x.astype("f4"))
+    assert [y.dtype for y in found[1:4]] == [np.dtype("f4")] * 3
+    assert all(a is b for a, b in zip(found[4:], given[4:], strict=True))
+    assert rounded(given, None) is given
+    assert rounded(x, np.dtype("f2")).dtype == "f2"
+
+
 # Each test fails, with these words in its report.
 FAILING = {
     "@pytest.mark.gradients(fn=mg.tanh)": "missing a required argument: 'strategy'",
@@ -215,10 +273,11 @@ FAILING = {
     "@pytest.mark.gradients(mg.tanh, np.ones(3))": "wants a Hypothesis strategy of inputs, got nd",
     "@pytest.mark.gradients(mg.tanh, some, kind='round')": "kind 'round' is none of",
     "@pytest.mark.gradients(mg.tanh, some, order=0)": "order must be 1 or more",
+    "@pytest.mark.gradients(mg.tanh, some, dtype='int8')": "float32, float16, got 'int8'",
+    "gradcheck(mg.tanh, np.ones(2), dtype='single precision')": "dtype must be one of float64,",
     "@pytest.mark.gradients(mg.tanh, st.just('a'))": "none of the inputs is of floating-point type",
     "@pytest.mark.gradients(fails, fixed)": "KeyError: 'planted'",
     "gradcheck(mg.tanh, np.ones(2), max_examples=3)": "max_examples is for a strategy, these are",
-    "gradcheck(Model(), np.ones(3))": "replay: cannot be written: Model is an object of type Model",
     "class TestIt(unittest.TestCase):": "gradcheck of half: WRONG",
 }
 PLANTED = """
@@ -292,6 +351,7 @@ def test_a_bad_option_stops_pytest(project: Project) -> None:
 
 def test_the_backends_are_those_of_the_kernels() -> None:
     assert set(BACKENDS) == set(minigrad_kernels.BACKENDS)
+    assert (plugin.DTYPES, plugin.PAIRS) == (pytest_minigrad.DTYPES, PAIRS)
     assert pytest_minigrad._backends("numba, cuda,numba") == ("numba", "cuda")
     assert pytest_minigrad._order("2") == 2
 

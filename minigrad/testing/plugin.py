@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -19,11 +20,17 @@ import minigrad_kernels as kernels
 from ..tensor import Tensor
 from . import replay
 from .backends import gradcheck_on, observed, place
+from .checker.functions import laid_out
 from .checker.gradcheck import gradcheck
 from .checker.verdict import Verdict
 
 AUTOMATIC = "automatic"
 """Stands for the backend where none was asked for: each kernel chooses its implementation."""
+
+PAIRS = "(forward, vjp)"
+"""Stands for the backend of pairs of NumPy functions that no kernel of a backend runs in."""
+
+DTYPES = ("float64", "float32", "float16")
 
 
 class WrongGradients(AssertionError):
@@ -47,21 +54,27 @@ class Checks:
         root: the folder below which replays go.
         backend: a name in `minigrad_kernels.BACKENDS`; None where kernels choose.
         order: how often to differentiate, where a check does not say.
+        dtype: of the inputs, where a check does not say; None leaves them as they are.
+
+    Attributes:
+        tallies: what was checked, for the summary; one for pairs that compute by themselves.
     """
 
     def __init__(
-        self, name: str, root: str | os.PathLike[str], backend: str | None = None, order: int = 1
+        self,
+        name: str,
+        root: str | os.PathLike[str],
+        backend: str | None = None,
+        order: int = 1,
+        dtype: str | None = None,
     ) -> None:
         self.name = name
         self.path = replay.named(name, root)
         self.backend = backend
         self.order = order
-        self.tally: dict[str, Any] = {
-            "backend": backend or AUTOMATIC,
-            "place": place(backend) if backend else "what each kernel chose",
-            "cases": 0,
-            "kernels": [],
-        }
+        self.dtype = dtype
+        self.tallies: list[dict[str, Any]] = []
+        self._counted: dict[Any, dict[str, Any]] = {}
 
     def running(self) -> AbstractContextManager[None]:
         """Kernels run on the backend meanwhile."""
@@ -74,6 +87,7 @@ class Checks:
         *,
         order: int | None = None,
         kind: str = "auto",
+        dtype: Any = None,
         max_examples: int | None = None,
         **options: Any,
     ) -> Verdict | None:
@@ -84,6 +98,8 @@ class Checks:
             inputs: what `gradcheck` takes; or a strategy that draws such inputs.
             order: how often to differentiate.
             kind: as for `gradcheck`.
+            dtype: the type that the inputs of floating-point type are rounded to, one of `DTYPES`.
+                The gradient is checked in double precision, where they are then, and in this type.
             max_examples: how many inputs the strategy draws; those of the profile by default.
             options: of `gradcheck`.
 
@@ -93,22 +109,21 @@ class Checks:
         Raises:
             WrongGradients: unless the gradients are right. A replay has been written.
             TypeError: for `max_examples` without a strategy.
+            ValueError: for an unknown type.
         """
         __tracebackhide__ = True
         if order is None:  # of a pair of NumPy functions there is no second derivative
-            order = 1 if isinstance(fn, tuple) else self.order
-        if self.backend == "cuda" and isinstance(fn, tuple):
-            self.tally["skipped"] = "a pair of NumPy functions does not run on a GPU"
-            pytest.skip(f"cuda: {self.tally['skipped']}")
+            order = 1 if _is_pair(fn) else self.order
         options = {"order": order, "kind": kind, **options}
+        wanted = _type(self.dtype if dtype is None else dtype)
         if _is_strategy(inputs):
-            self._drawn(fn, inputs, max_examples, options)
+            self._drawn(fn, inputs, wanted, max_examples, options)
             return None
         if max_examples is not None:
             raise TypeError("gradcheck: max_examples is for a strategy, these are inputs")
+        inputs = rounded(inputs, wanted)
         verdict = self._verdict(fn, inputs, options)
         if not verdict.ok:
-            self.tally["wrong"] = True
             raise WrongGradients(f"{verdict}\n{self._replay(fn, inputs, options)}")
         return verdict
 
@@ -124,7 +139,7 @@ class Checks:
         if bound is None:
             pytest.fail(f"the marker gradients{_MARKER}: {words}", pytrace=False)
         fn, strategy = bound.args[:2]
-        if not callable(fn) and not (isinstance(fn, tuple) and all(map(callable, fn))):
+        if not callable(fn) and not (_is_pair(fn) and all(map(callable, fn))):
             pytest.fail(
                 "the marker gradients: wants a function or a pair of functions, got "
                 f"{type(fn).__name__}",
@@ -145,24 +160,60 @@ class Checks:
         pytest.fail(words, pytrace=False)  # out here, or the report would show both exceptions
 
     def _verdict(self, fn: Any, inputs: Any, options: dict[str, Any]) -> Verdict:
-        """Check once. What runs is looked at the first time, which is slow."""
-        watched: Any = nullcontext({}) if self.tally["cases"] else observed()
-        with watched as ran:
-            if self.backend is None:
+        """Check once. What runs is looked at when a function is new, which is slow."""
+        known = self._counted.get(_key(fn))
+        watched: Any = observed() if known is None else nullcontext({})
+        with watched as ran, self.running():
+            if self.backend is None or _is_pair(fn):
                 verdict = gradcheck(fn, inputs, **options)
             else:
                 verdict = gradcheck_on(self.backend, fn, inputs, **options)
-        if ran:
-            here: dict[str, list[str]] = {i.backend: [] for i in ran.values()}
-            for label, i in ran.items():
-                here[i.backend].append(label.partition(",")[0])
-            names = here.get(self.backend, []) if self.backend else _chosen(here)
-            self.tally["kernels"] = sorted({*self.tally["kernels"], *names})
-        self.tally["cases"] += 1
+        if known is None:
+            known = self._counted[_key(fn)] = self._tally_for(fn, ran)
+        known["cases"] += 1
+        known["wrong"] |= not verdict.ok
+        for name in _narrow(inputs):
+            known["types"][name] = known["types"].get(name, 0) + 1
         return verdict
 
+    def _tally_for(self, fn: Any, ran: Mapping[str, Any]) -> dict[str, Any]:
+        """Where a function counts, and the kernels that ran in it, which are noted there."""
+        here: dict[str, list[str]] = {i.backend: [] for i in ran.values()}
+        for label, i in ran.items():
+            here[i.backend].append(label.partition(",")[0])
+        names = set(here.get(self.backend, []) if self.backend else _chosen(here))
+        if _is_pair(fn) and not names:
+            return self._tally(PAIRS, "arrays of NumPy, whatever the backend")
+        if self.backend:
+            tally = self._tally(self.backend, place(self.backend))
+        else:
+            tally = self._tally(AUTOMATIC, "what each kernel chose")
+        tally["kernels"] = sorted({*tally["kernels"], *names})
+        return tally
+
+    def _tally(self, backend: str, where: str) -> dict[str, Any]:
+        """The counts of what was checked on a backend; made when first asked for."""
+        for tally in self.tallies:
+            if tally["backend"] == backend:
+                return tally
+        new = {"backend": backend, "place": where, "test": self._name(), "cases": 0}
+        self.tallies.append(new | {"wrong": False, "types": {}, "kernels": []})
+        return self.tallies[-1]
+
+    def _name(self) -> str:
+        """The test's, the same on every backend."""
+        file, _, values = self.name.partition("[")
+        if self.backend:
+            values = re.sub(rf"(^|-){self.backend}(?=-|\]$)", "", values)
+        return f"{file}[{values}"
+
     def _drawn(
-        self, fn: Any, strategy: Any, max_examples: int | None, options: dict[str, Any]
+        self,
+        fn: Any,
+        strategy: Any,
+        wanted: np.dtype[Any] | None,
+        max_examples: int | None,
+        options: dict[str, Any],
     ) -> None:
         """Check on what a strategy draws, and shrink what fails."""
         __tracebackhide__ = True
@@ -171,6 +222,7 @@ class Checks:
 
         def examples(inputs: Any) -> None:
             inputs = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+            inputs = rounded(inputs, wanted)
             verdict = self._verdict(fn, inputs, options)
             if not verdict.ok:
                 raise _Found(inputs, verdict)
@@ -184,7 +236,6 @@ class Checks:
             drawing: Any = given(strategy)
             profile(drawing(examples))()
         except _Found as found:
-            self.tally["wrong"] = True
             shown = ", ".join(map(_shown, found.inputs))
             lines = [str(found.verdict), f"the smallest inputs found: {shown}"]
             lines.append(self._replay(fn, found.inputs, options))
@@ -195,10 +246,77 @@ class Checks:
             ) from None
 
     def _replay(self, fn: Any, inputs: Any, options: dict[str, Any]) -> str:
-        return replay.saved(fn, inputs, self.path, backend=self.backend, **options)
+        alone = self._counted[_key(fn)]["backend"] == PAIRS
+        backend = None if alone else self.backend
+        return replay.saved(fn, inputs, self.path, backend=backend, **options)
 
 
-def _marker(fn, strategy, *, order=1, kind="auto", max_examples=None):  # type: ignore[no-untyped-def]
+def rounded(inputs: Any, dtype: np.dtype[Any] | None) -> Any:
+    """The same inputs with those of floating-point type in another one; None leaves them alone.
+
+    They lie in memory as they did. A single input stays one.
+
+    >>> rounded([np.ones(2), 1, 0.5], np.dtype("f4"))
+    [array([1., 1.], dtype=float32), 1, np.float32(0.5)]
+    """
+    if dtype is None:
+        return inputs
+    if isinstance(inputs, Tensor):
+        return inputs.to(dtype) if inputs.dtype.kind == "f" else inputs
+    if isinstance(inputs, np.ndarray):
+        return laid_out(inputs, dtype) if inputs.dtype.kind == "f" else inputs
+    if isinstance(inputs, (float, np.floating)):
+        return dtype.type(inputs)
+    if isinstance(inputs, (list, tuple)):
+        return [rounded(_array(x), dtype) for x in inputs]
+    return inputs
+
+
+def _array(x: Any) -> Any:
+    """Numbers in a list are an input, as for `gradcheck`; a list of inputs holds no such lists."""
+    if isinstance(x, (list, tuple)) and x and np.asarray(x).dtype.kind == "f":
+        return np.asarray(x, dtype=np.float64)
+    return x
+
+
+def _type(dtype: Any) -> np.dtype[Any] | None:
+    """The type that inputs are wanted in; None for as they are.
+
+    Raises:
+        ValueError: if it is none of `DTYPES`.
+    """
+    if dtype is None:
+        return None
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = None
+    if found is None or found.name not in DTYPES:
+        raise ValueError(f"gradcheck: dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+    return found
+
+
+def _narrow(inputs: Any) -> set[str]:
+    """The types in which a check was made beside double precision."""
+    many = inputs if isinstance(inputs, (list, tuple)) else [inputs]
+    types = {x.dtype for x in many if isinstance(x, (Tensor, np.ndarray, np.generic))}
+    return {t.name for t in types if t.kind == "f" and t.itemsize < 8}
+
+
+def _is_pair(fn: Any) -> bool:
+    return isinstance(fn, (tuple, list))
+
+
+def _key(fn: Any) -> Any:
+    """The same for functions that are made anew whenever a test asks for them."""
+    if _is_pair(fn):
+        return tuple(map(_key, fn))
+    return getattr(fn, "__code__", id(fn))
+
+
+def _marker(  # type: ignore[no-untyped-def]
+    fn, strategy, *, order=1, kind="auto", dtype=None, max_examples=None
+):
     """The arguments of the marker, as its errors show them."""
 
 
