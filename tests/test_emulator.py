@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -171,6 +172,89 @@ def test_assert_names_the_condition() -> None:
     error = refused("asserts", zeros() + 1)
     check_place(error, "assert(")
     assert "assert(x[0] == 0) failed, thread 0" in error.what
+
+
+# What would have ended the process
+
+
+def check_far(error: EmulatorError, text: str, words: str) -> None:
+    check_place(error, text)
+    assert error.what.startswith(f"thread (5, 0, 0) of block (1, 0, 0) {words}")
+    assert "`minigrad cuda-check` finds every access outside of an array" in error.what
+
+
+def launched_in_two_blocks(name: str, *args: Any) -> EmulatorError:
+    with pytest.raises(EmulatorError) as caught:
+        PLANTED.kernel(name)(2, 32, *args)
+    return caught.value
+
+
+def test_memory_that_there_is_not() -> None:
+    y, x = np.zeros((2, 64), "f4")
+    far = 2**31 - 1  # 8 GB behind: further than any array of this process
+    error = launched_in_two_blocks("far_away", x, y, far, 0)
+    check_far(error, "float value = x[from];", "read where there is no memory, ")
+    place = f"{4 * far - x.nbytes:,} bytes behind the end of `const float* x`, the nearest array"
+    assert place in error.what and "damaged" not in error.what
+    error = launched_in_two_blocks("far_away", x, y, 0, far)
+    check_far(error, "y[to] = value;", "wrote where there is no memory, ")
+    place = f"{4 * far - y.nbytes:,} bytes behind the end of `float* y`, the nearest array. Where"
+    assert place in error.what and "it may have damaged this process" in error.what
+    error = launched_in_two_blocks("far_away", x, None, 0, 3)
+    check_far(error, "y[to] = value;", "wrote where there is no memory: parameter `float* y` is a")
+    PLANTED.kernel("far_away")(2, 32, x, y, 0, 63)
+
+
+def test_division_by_zero() -> None:
+    error = refused("divided", np.zeros(64, "i4"), 0)
+    check_place(error, "x[threadIdx.x] = 7 / by;")
+    assert error.what == "thread (0, 0, 0) of block (0, 0, 0) divided an integer by zero"
+
+
+def test_calls_without_end() -> None:
+    error = refused("without_end", np.ones(2, "i4"))
+    assert "has more local variables and calls than fit on its stack" in error.what
+    begin = line_of(PLANTED, "__device__ int deeper(volatile int* x, int depth) {")
+    assert begin <= error.line <= begin + 3  # where it comes to the end of the stack
+
+
+def test_faults_without_line_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    error = refused("divided", np.zeros(64, "i4"), 0)
+    assert "by zero" in error.what and (error.file, error.line) == ("", 0)
+
+
+def test_faults_that_are_not_of_a_kernel() -> None:
+    """They go where they went before: to Python's fault handler, and that ends the process."""
+    before = (
+        "import ctypes, threading, faulthandler, numpy as np\n"
+        "from minigrad_kernels.cuda import EmulatorError, Source\n"
+        "faulthandler.enable()\n"
+        f"planted = Source({str(PLANTED.path)!r})\n"
+        "x = np.zeros(2, 'i4')\n"
+    )
+    after_a_kernel = (
+        "try:\n    planted.kernel('divided')(1, 1, x, 0)\n"
+        "except EmulatorError:\n    ctypes.string_at(0)\n"
+    )
+    beside_a_kernel = (
+        "run = planted.kernel('until_told')\n"
+        "threading.Thread(target=run, args=(1, 1, x), daemon=True).start()\n"
+        "while not x[0]:\n    pass\n"
+        "ctypes.string_at(0)\n"
+    )
+    sent_to_it = (
+        "import os, signal\n"
+        "def send():\n    while not x[0]:\n        pass\n"
+        "    os.kill(os.getpid(), signal.SIGSEGV)\n"
+        "threading.Thread(target=send, daemon=True).start()\n"
+        "planted.kernel('until_told')(1, 1, x)\n"
+    )
+    for code in (after_a_kernel, beside_a_kernel, sent_to_it):
+        process = processes.start(before + code)
+        _, told = process.communicate(timeout=processes.PATIENCE)
+        assert process.returncode == -signal.SIGSEGV, told
+        assert "Fatal Python error: Segmentation fault" in told
 
 
 # Other builds

@@ -97,6 +97,32 @@ extern "C" __global__ void asserts(float* x) {
   x[0] = 1;
 }
 
+// Where the operating system steps in
+
+extern "C" __global__ void far_away(const float* x, float* y, int from, int to) {
+  if (blockIdx.x == 1 && threadIdx.x == 5) {
+    float value = x[from];
+    y[to] = value;
+  }
+}
+
+extern "C" __global__ void divided(int* x, int by) {
+  x[threadIdx.x] = 7 / by;
+}
+
+__device__ int deeper(volatile int* x, int depth) {
+  volatile int local[100];
+  local[depth % 100] = depth;
+  return x[0] ? deeper(x, depth + 1) + local[5] : 0;
+}
+extern "C" __global__ void without_end(int* x) { x[1] = deeper(x, 0); }
+
+extern "C" __global__ void until_told(volatile int* x) {
+  x[0] = 1;
+  while (!x[1]) {
+  }
+}
+
 // For memcheck
 
 extern "C" __global__ void out_of_bounds(float* x, int n) {

@@ -224,11 +224,25 @@ def library(source: Source) -> Path:
     return path
 
 
+def library_with_lines(source: Source, path: Path) -> Path:
+    """The same machine code, with the lines of the source: compiled anew, to this path.
+
+    Raises:
+        CompileError: if it does not compile any more.
+    """
+    unit = translation_unit(source)
+    _compile(source.label, unit, ["-g1", "-gdwarf-4", *_options(source, HEADERS)], path)
+    return path
+
+
 def _compile_library(source: Source, unit: str, headers: Path, path: Path) -> None:
-    folders = [headers, HEADERS, source.path.parent, INCLUDE]
     with user_cache.arriving(path) as partial:
-        options = ["-shared", *(f"-I{folder}" for folder in folders), "-x", "c++", "-"]
-        _compile(source.label, unit, options, partial)
+        _compile(source.label, unit, _options(source, headers), partial)
+
+
+def _options(source: Source, headers: Path) -> list[str]:
+    folders = [headers, HEADERS, source.path.parent, INCLUDE]
+    return ["-shared", *(f"-I{folder}" for folder in folders), "-x", "c++", "-"]
 
 
 COMPILED_HEADERS = "cuda_on_cpu.h.gch"

@@ -24,6 +24,7 @@ from ..errors import CompileError, EmulatorError
 from ..launch import MOST_THREADS_IN_ALL
 from ..source import Signature, Source
 from .build import library
+from .faults import Fault, fault_error
 
 ORDER = "MINIGRAD_CUDA_ON_CPU_ORDER"
 ORDERS = ("forward", "reverse", "random")
@@ -113,6 +114,7 @@ def _library(source: Source) -> ctypes.CDLL:
         except OSError as error:
             raise CompileError(f"{source.label} is compiled, but not loaded: {error}") from None
     loaded.cuda_on_cpu_message.restype = ctypes.c_char_p
+    loaded.cuda_on_cpu_fault.restype = ctypes.POINTER(Fault)
     return loaded
 
 
@@ -159,7 +161,11 @@ def launcher(source: Source, signature: Signature) -> Callable[..., None]:
         poisoned = [_poisoned(values[i]) for i in written]
         with _turn:
             failed = function(ctypes.byref(launch))
-            message = loaded.cuda_on_cpu_message().decode(errors="replace") if failed else ""
+            if failed:
+                message = loaded.cuda_on_cpu_message().decode(errors="replace")
+                fault = Fault.from_buffer_copy(loaded.cuda_on_cpu_fault().contents)
+        if failed and fault.signal:
+            raise fault_error(source, signature, values, fault, message)
         if failed:
             raise _error(signature.name, message)
         for i, before in zip(written, poisoned, strict=True):

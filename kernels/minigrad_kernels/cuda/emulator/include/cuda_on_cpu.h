@@ -31,4 +31,5 @@
 #include "cuda_on_cpu/half.h"
 #include "cuda_on_cpu/async_copy.h"
 #include "cuda_on_cpu/tensor_core.h"
+#include "cuda_on_cpu/fault.h"
 #include "cuda_on_cpu/launch.h"

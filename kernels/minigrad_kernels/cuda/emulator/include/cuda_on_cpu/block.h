@@ -1,6 +1,8 @@
 // The threads of the block that runs now: who is ready, who waits where, and barriers.
 #pragma once
 
+#include <pthread.h>
+
 namespace cuda_on_cpu {
 
 constexpr unsigned MOST_THREADS = 1024;  // of a block, as on every GPU
@@ -8,7 +10,7 @@ constexpr unsigned WARP = 32;
 constexpr size_t MOST_SHARED = 227 * 1024;  // bytes of dynamic shared memory, as on an H100
 constexpr size_t EDGE = 64;                 // bytes watched behind it
 
-enum State : unsigned char { READY, AT_BARRIER, AT_WARP, EXITED };
+enum State : unsigned char { NEW, READY, AT_BARRIER, AT_WARP, EXITED };
 
 struct Thread;
 using Collective = void (*)(Thread* lanes, unsigned mask);
@@ -58,6 +60,8 @@ struct Block {
   bool has_copies;  // asynchronous ones
   Signal signals[2], fence;
   Context outside;
+  volatile bool inside;  // a thread of the block runs,
+  pthread_t launcher;    // in this thread of the process
   WatchedThread outside_watched;
   Watched* watched;
   void (*run)(void** arguments);
@@ -84,24 +88,35 @@ CUDA_ON_CPU_UNWATCHED inline void switch_to_outside() {
   switch_context(current->context, block.outside);
 }
 
-// Let the next thread run that can; if none can, the block is over, or stuck.
-CUDA_ON_CPU_UNWATCHED inline void next_thread() {
-  Thread* me = current;
+// Whose turn it is: the next thread that can run, if there is one.
+CUDA_ON_CPU_INLINED inline Thread* next_in_order() {
   for (unsigned tried = 0; tried < block.threads; tried++) {
     if (++block.turn >= block.threads) block.turn = 0;
     unsigned number = block.order[block.turn];
-    if (block.state[number] != READY) continue;
-    Thread* next = &block.thread[number];
-    if (next == me) return;
-    current = next;
-    next->watched.switch_to();
-    switch_context(me->context, next->context);
-    return;
+    if (block.state[number] <= READY) return &block.thread[number];
   }
-  switch_to_outside();
+  return nullptr;
 }
 
-CUDA_ON_CPU_UNWATCHED inline void wait(State why, const char* operation, Place place) {
+__attribute__((noinline, cold)) inline void give_stack(Thread& thread);
+
+CUDA_ON_CPU_INLINED inline void hand_over(Thread* next) {
+  Thread* me = current;
+  if (next == me) return;
+  if (block.state[next->number] == NEW) give_stack(*next);
+  current = next;
+  next->watched.switch_to();
+  switch_context(me->context, next->context);
+}
+
+// Let the next thread run that can; if none can, the block is over, or stuck.
+CUDA_ON_CPU_INLINED inline void next_thread() {
+  Thread* next = next_in_order();
+  if (!next) return switch_to_outside();
+  hand_over(next);
+}
+
+CUDA_ON_CPU_INLINED inline void wait(State why, const char* operation, Place place) {
   current->operation = operation;
   current->place = place;
   block.state[current->number] = why;
@@ -148,7 +163,7 @@ CUDA_ON_CPU_UNWATCHED inline void report_exited(Place barrier) {
 }
 
 // Wait for all threads of the block. Returns how many came with a true condition.
-CUDA_ON_CPU_UNWATCHED inline unsigned barrier(bool condition, Place place) {
+CUDA_ON_CPU_INLINED inline unsigned barrier(bool condition, Place place) {
   Signal& signal = block.signals[block.rounds & 1];
   signal.release();
   if (block.arrived && !(block.barrier == place)) {
@@ -171,7 +186,7 @@ CUDA_ON_CPU_UNWATCHED inline unsigned barrier(bool condition, Place place) {
   return block.counted;
 }
 
-CUDA_ON_CPU_UNWATCHED inline void thread_exits() {
+CUDA_ON_CPU_UNWATCHED inline void note_exit() {
   block.watched->ended.release();
   block.state[current->number] = EXITED;
   block.warp[current->number / WARP].exited |= 1u << current->number % WARP;
@@ -180,8 +195,6 @@ CUDA_ON_CPU_UNWATCHED inline void thread_exits() {
     report_exited(block.barrier);
     stop_block();
   }
-  next_thread();
-  __builtin_unreachable();
 }
 
 }  // namespace cuda_on_cpu
@@ -192,7 +205,7 @@ CUDA_ON_CPU_UNWATCHED inline void thread_exits() {
 #define gridDim (cuda_on_cpu::block.grid)
 #define warpSize 32
 
-inline void __syncthreads(cuda_on_cpu::Place place = cuda_on_cpu::Place::here()) {
+CUDA_ON_CPU_INLINED inline void __syncthreads(cuda_on_cpu::Place place = cuda_on_cpu::Place::here()) {
   cuda_on_cpu::barrier(false, place);
 }
 inline int __syncthreads_count(int condition,

@@ -29,6 +29,7 @@ struct Launch {
 constexpr size_t STACK = 65 * 4096;
 constexpr size_t ENTRY = 8 * 1024;  // for the functions that a thread never leaves
 constexpr size_t MARGIN = 1024 * 1024;  // below the lowest, for overflows
+constexpr size_t GUARD = 64 * 1024;     // of it, where nobody can write
 constexpr unsigned long long STACK_END = 0x9d5ab01ff1ce57ac;  // overwritten if a stack overflows
 
 inline char* stacks;
@@ -39,9 +40,15 @@ inline bool have_stacks() {
   size_t size = MARGIN + STACK * MOST_THREADS + sizeof(Copies) * MOST_THREADS;
   void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, flags, -1, 0);
   if (memory == MAP_FAILED) return false;
+  mprotect(memory, GUARD, PROT_NONE);
   stacks = static_cast<char*>(memory) + MARGIN;
   copies = reinterpret_cast<Copies*>(stacks + STACK * MOST_THREADS);
   return true;
+}
+
+inline bool in_stacks(const void* address) {
+  const char* place = static_cast<const char*>(address);
+  return place >= stacks - MARGIN && place < stacks + STACK * MOST_THREADS;
 }
 
 // What the thread sanitizer takes for a thread: a stack. In the next block it is that of another
@@ -101,10 +108,20 @@ CUDA_ON_CPU_UNWATCHED inline void check_edge(size_t dynamic) {
   }
 }
 
-CUDA_ON_CPU_UNWATCHED inline void run_thread() {
-  block.watched->started.acquire();
-  block.run(block.arguments);
-  thread_exits();
+// A fiber runs a thread, and when that has exited, the next one if it is new: most threads never
+// wait, and need no stack of their own. (The thread sanitizer would take what two of them have at
+// one place of a stack for a race.)
+CUDA_ON_CPU_UNWATCHED inline void run_threads() {
+  while (true) {
+    block.state[current->number] = READY;
+    block.watched->started.acquire();
+    block.run(block.arguments);
+    note_exit();
+    Thread* next = next_in_order();
+    if (!next) stop_block();
+    if (WATCHES_STACKS || block.state[next->number] != NEW) hand_over(next);
+    current = next;
+  }
 }
 
 // What is the same in all blocks of a grid.
@@ -119,16 +136,14 @@ CUDA_ON_CPU_UNWATCHED inline void describe_threads() {
   }
 }
 
-CUDA_ON_CPU_UNWATCHED inline void prepare_thread(unsigned number) {
-  Thread& thread = block.thread[number];
-  unsigned stack = stack_of(number);
-  block.state[number] = READY;
+CUDA_ON_CPU_UNWATCHED inline void give_stack(Thread& thread) {
+  unsigned stack = stack_of(thread.number);
   thread.watched = block.watched->threads[stack];
   // At one offset in all stacks, local variables would compete for the same lines of the cache.
   size_t offset = stack * 5 % 61 * 64;
   char* bottom = stacks + stack * STACK;
   allow_access(bottom + STACK - ENTRY, ENTRY);  // as the last block left it
-  prepare(thread.context, bottom, STACK - offset, run_thread);
+  prepare(thread.context, bottom, STACK - offset, run_threads);
 }
 
 // Nobody can go on although some have not exited: say where the first of them waits, and another.
@@ -166,14 +181,19 @@ CUDA_ON_CPU_UNWATCHED inline void run_block(const Launch& launch, unsigned seed)
                                dynamic_shared + sizeof(dynamic_shared));
   block.live = block.threads;
   block.arrived = block.votes = block.turn = block.spins = 0;
-  memset(block.warp, 0, sizeof(block.warp));
+  memset(block.state, NEW, block.threads);
+  for (unsigned i = 0; i * WARP < block.threads; i++) {
+    block.warp[i].waiting = block.warp[i].exited = block.warp[i].rounds = 0;
+  }
   if (block.has_copies) forget_copies();
   poison_shared_memory(launch.shared);
-  choose_order(launch.order, seed);
-  for (unsigned i = 0; i < block.threads; i++) prepare_thread(i);
+  if (launch.order == RANDOM) choose_order(RANDOM, seed);
   current = &block.thread[block.order[0]];
+  give_stack(*current);
   current->watched.switch_to();
+  block.inside = true;
   switch_context(block.outside, current->context);
+  block.inside = false;
   if (block.live && !message[0]) report_deadlock();
   check_edge(launch.shared);
 }
@@ -209,8 +229,10 @@ CUDA_ON_CPU_UNWATCHED inline int launch(void (*run)(void** arguments), const Lau
   block.watched = launch.watched;
   describe_threads();
   block.watched->started.release();
+  choose_order(launch.order, launch.seed);
   block.run = run;
   block.arguments = launch.arguments;
+  Faults faults;
   unsigned long long plane = static_cast<unsigned long long>(block.grid.x) * block.grid.y;
   unsigned long long blocks = plane * block.grid.z;
   for (unsigned long long turn = 0; turn < blocks && !message[0]; turn++) {
@@ -253,4 +275,7 @@ inline void apply(void (*kernel)(Parameters...), void** arguments) {
 
 CUDA_ON_CPU_PUBLIC inline __attribute__((used)) const char* cuda_on_cpu_message() {
   return cuda_on_cpu::message;
+}
+CUDA_ON_CPU_PUBLIC inline __attribute__((used)) const cuda_on_cpu::Fault* cuda_on_cpu_fault() {
+  return &cuda_on_cpu::fault;
 }

@@ -13,8 +13,15 @@
 // The emulator's own memory accesses are none of the kernel's.
 #if defined(__SANITIZE_THREAD__)
 #define CUDA_ON_CPU_UNWATCHED __attribute__((no_sanitize("thread"))) __attribute__((noinline))
+#define CUDA_ON_CPU_INLINED CUDA_ON_CPU_UNWATCHED
 #else
 #define CUDA_ON_CPU_UNWATCHED
+// On the way to another fiber: the processor foresees none of the returns on the way back.
+#define CUDA_ON_CPU_INLINED __attribute__((always_inline))
+#endif
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define CUDA_ON_CPU_OWN_HANDLERS 1  // of signals
 #endif
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -35,6 +42,12 @@ void __tsan_release(void*);
 #endif
 
 namespace cuda_on_cpu {
+
+#if defined(__SANITIZE_THREAD__)
+constexpr bool WATCHES_STACKS = true;
+#else
+constexpr bool WATCHES_STACKS = false;
+#endif
 
 inline void forbid_access(const void* memory, size_t size) {
 #if defined(__SANITIZE_ADDRESS__)
