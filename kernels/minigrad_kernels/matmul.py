@@ -114,6 +114,17 @@ def _rounded_matrices(a: Array, b: Array, **_: Any) -> bool:
     return _single_matrices(a, b) and _rounded(a, b)
 
 
+def _by_warpgroups(a: Array, b: Array, **_: Any) -> bool:
+    """Whether a GPU of compute capability 9.0 could round these and multiply them."""
+    from .cuda.matmul_warpgroup import capable
+
+    return _computable(a, b) and a.dtype != np.float64 and capable(a)
+
+
+def _rounded_by_warpgroups(a: Array, b: Array, **_: Any) -> bool:
+    return _by_warpgroups(a, b) and a.dtype == np.float32
+
+
 if BACKENDS["numba"].available:
 
     @matmul.on("cuda", name="numba", accepts=_single_matrices, worth=only_when_asked)
@@ -132,6 +143,16 @@ for _number, _name in enumerate(("naive", "coalesced", "tiles", "registers"), 1)
 matmul.on(
     *_CUDA, name="5-tensor-cores", accepts=_rounded_matrices, worth=only_when_asked, eps=TF32_EPS
 )(imported("cuda.matmul_ladder", "tensor_cores"))
+matmul.on(
+    *_CUDA,
+    name="6-warpgroups-bfloat16",
+    accepts=_rounded_by_warpgroups,
+    worth=only_when_asked,
+    eps=BFLOAT16_EPS,
+)(imported("cuda.matmul_warpgroup", "bfloat16_matmul"))
+matmul.on(*_CUDA, name="6-warpgroups", accepts=_by_warpgroups, worth=only_when_asked, eps=TF32_EPS)(
+    imported("cuda.matmul_warpgroup", "matmul")
+)
 for _name, _eps in (("bfloat16", BFLOAT16_EPS), ("tf32", TF32_EPS)):
     matmul.on(*_CUDA, name=_name, accepts=_rounded, worth=only_when_asked, eps=_eps)(
         imported("cuda.matmul_tensor", f"{_name}_matmul")

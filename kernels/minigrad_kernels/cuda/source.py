@@ -35,6 +35,7 @@ _KERNEL = re.compile(r'(extern\s+"C"\s+)?__global__([^;{}]*?)\b(\w+)\s*\(([^()]*
 _C_BLOCK = re.compile(r'extern\s+"C"\s*\{')
 _BOUNDS = re.compile(r"__launch_bounds__\s*\(\s*([^,()]+)[^()]*\)")
 _WORD = re.compile(r"[A-Za-z_]\w*")
+_ONLY = re.compile(r"^// needs: (sm_\d+a)$", re.MULTILINE)
 
 Names = dict[str, tuple[str, ...]]
 """What each name stands for; several things, if that depends on conditions."""
@@ -130,6 +131,15 @@ class Source:
         for path in sorted(self.files):
             digest.update(f"\0{path.name}\0{self.files[path]}".encode())
         return digest.hexdigest()[:16]
+
+    @property
+    def only(self) -> str | None:
+        """The one architecture that it compiles for, as `// needs: sm_90a` says; else None.
+
+        The letter stands for instructions that neither older nor newer GPUs have.
+        """
+        found = _ONLY.search(self.own_text)
+        return found[1] if found else None
 
     @property
     def prelude(self) -> str:

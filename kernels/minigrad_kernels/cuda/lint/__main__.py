@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 
 from ..source import Source
 from .check import check_file
-from .facts import ARCHITECTURES, Facts, facts
+from .facts import Facts, architectures, facts
 from .launches import Launched, recorded
 from .toolkit import reason
 
-SHOWN = ("LDG.128", "STG.128", "LDGSTS", "LDS", "LDSM", "HMMA", "FFMA", "BAR", "SHFL")
+SHOWN = ("LDG.128", "STG.128", "LDGSTS", "LDS", "LDSM", "HMMA", "HGMMA", "FFMA", "BAR", "SHFL")
 
 
 def main(files: Sequence[str]) -> int:
@@ -40,9 +40,12 @@ def table(name: str) -> Iterator[str]:
     launched = {key: source for key, source in recorded().items() if key.file == name}
     sources = list(dict.fromkeys(launched.values()))
     yield f"{'':60} arch   threads  regs  stack  shared  " + "  ".join(SHOWN)
-    for architecture in ARCHITECTURES:
-        of_source = dict(zip(sources, facts(sources, architecture), strict=True))
+    for architecture in dict.fromkeys(a for source in sources for a in architectures(source)):
+        there = [source for source in sources if architecture in architectures(source)]
+        of_source = dict(zip(there, facts(there, architecture), strict=True))
         for key, source in launched.items():
+            if source not in of_source:
+                continue
             yield _line(key, source, architecture, of_source[source][key.kernel])
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from ..source import Source
-from .expectations import Expected, expected
-from .facts import ARCHITECTURES, Facts, facts
+from .expectations import Expected, expected, number
+from .facts import Facts, architectures, facts
 from .launches import Launched, recorded
 
 REGISTERS = 65536
 """Of a multiprocessor, on all of the architectures. A block that needs more does not start."""
 
 STATIC_SHARED = 48 * 1024
-SHARED = {"sm_75": 64 * 1024, "sm_80": 163 * 1024, "sm_90": 227 * 1024}
+SHARED = {"sm_75": 64 * 1024, "sm_80": 163 * 1024, "sm_90": 227 * 1024, "sm_90a": 227 * 1024}
 """Bytes of shared memory that a block may have, dynamic included."""
 
 _DOUBLE = ("DADD", "DMUL", "DFMA", "DSETP")
@@ -35,11 +35,12 @@ def check(launched: Mapping[Launched, Source]) -> list[str]:
     """What is wrong, in words, with these kernels on all architectures; raises as `check_file`."""
     sources = list({source.digest: source for source in launched.values()}.values())
     problems: list[str] = []
-    for architecture in ARCHITECTURES:
-        by_digest = dict(
-            zip((s.digest for s in sources), facts(sources, architecture), strict=True)
-        )
+    for architecture in dict.fromkeys(a for s in sources for a in architectures(s)):
+        there = [s for s in sources if architecture in architectures(s)]
+        by_digest = dict(zip((s.digest for s in there), facts(there, architecture), strict=True))
         for key, source in launched.items():
+            if source.digest not in by_digest:
+                continue
             wanted = expected(source, key.kernel, architecture)
             of_kernel = by_digest[source.digest][key.kernel]
             where = f"{source.label}: {key.kernel} on {architecture}"
@@ -51,7 +52,7 @@ def check(launched: Mapping[Launched, Source]) -> list[str]:
 
 def _wrong(f: Facts, wanted: Expected, key: Launched, architecture: str) -> Iterator[str]:
     """What is wrong with one kernel; nothing, where it is not launched."""
-    if int(architecture[3:]) < int(wanted.needs[3:]):
+    if number(architecture) < number(wanted.needs):
         return
     if f.spills:
         yield f"spills {f.spills} bytes of registers"
@@ -63,6 +64,8 @@ def _wrong(f: Facts, wanted: Expected, key: Launched, architecture: str) -> Iter
         yield "computes in double precision, which no definition names"
     if f.registers > wanted.registers:
         yield f"{f.registers} registers, {wanted.registers} are expected at most"
+    if f.waiting:
+        yield "products of warpgroups wait where the source does not let them wait"
     for instruction in wanted.instructions:
         if not f.count(instruction):
             yield f"has no instruction {instruction}"

@@ -8,6 +8,7 @@ One clause a line; in the comment at the head of a file it is for all its kernel
     // allow: stack <= 32                       bytes of a thread's own memory; else there is none
     // allow: double                            arithmetic in a type that no definition names
     // needs: sm_80                             it is not launched on older architectures
+    // needs: sm_90a                            nor compiled for any other: for a whole file
 
 A condition, `if NAME > NUMBER` or `if NAME == WORD`, is about the definitions; several are joined
 by `and`.
@@ -29,6 +30,7 @@ _CLAUSE = re.compile(r"^\s*//\s*(expect|allow|needs):\s*(.*?)\s*$")
 _LIMIT = re.compile(r"(registers|stack) <= (\d+)")
 _CONDITION = re.compile(r"(\w+) (==|!=|<=|>=|<|>) (\w+)")
 _INSTRUCTIONS = re.compile(r"[A-Z][A-Z0-9]+(\.\w+)*( [A-Z][A-Z0-9]+(\.\w+)*)*")
+_ARCHITECTURE = re.compile(r"sm_(\d+)a?")
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "==": operator.eq,
     "!=": operator.ne,
@@ -110,10 +112,10 @@ def _apply(
     words, _, condition = words.partition(" if ")
     words, _, oldest = words.partition(" from ")
     holds = not condition or all(_holds(c, definitions) for c in condition.split(" and "))
-    if not holds or (oldest and _number(architecture) < _number(oldest)):
+    if not holds or (oldest and number(architecture) < number(oldest)):
         return
     limit = _LIMIT.fullmatch(words)
-    if kind == "needs" and re.fullmatch(r"sm_\d+", words):
+    if kind == "needs" and _ARCHITECTURE.fullmatch(words):
         found.needs = words
     elif kind == "allow" and words == "double":
         found.double = True
@@ -125,12 +127,16 @@ def _apply(
         raise ValueError(f"cannot understand `{kind}: {words}`")
 
 
-def _number(architecture: str) -> int:
-    """75 of "sm_75"."""
-    number = architecture.removeprefix("sm_")
-    if not number.isdigit():
+def number(architecture: str) -> int:
+    """75 of "sm_75", and 90 of "sm_90a".
+
+    Raises:
+        ValueError: if it is no architecture.
+    """
+    found = _ARCHITECTURE.fullmatch(architecture)
+    if found is None:
         raise ValueError(f"no architecture {architecture!r}")
-    return int(number)
+    return int(found[1])
 
 
 def _holds(condition: str, definitions: Mapping[str, str]) -> bool:

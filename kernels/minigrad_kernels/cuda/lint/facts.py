@@ -23,6 +23,11 @@ ARCHITECTURES = ("sm_75", "sm_80", "sm_90")
 """Turing, the oldest that the newest CUDA knows; Ampere, with asynchronous copies; Hopper."""
 
 
+def architectures(source: Source) -> tuple[str, ...]:
+    """What a source is compiled for: all of them, or the one that it says it is for."""
+    return ARCHITECTURES if source.only is None else (source.only,)
+
+
 @dataclass(frozen=True)
 class Facts:
     """Of one kernel on one architecture.
@@ -33,6 +38,7 @@ class Facts:
         spills: bytes that are stored because there are not enough registers, and loaded again.
         shared: bytes of shared memory, without the dynamic.
         instructions: how often each occurs.
+        waiting: whether the assembler lets products of warpgroups wait where the source does not.
     """
 
     registers: int
@@ -40,6 +46,7 @@ class Facts:
     spills: int
     shared: int
     instructions: dict[str, int]
+    waiting: bool = False
 
     def count(self, pattern: str) -> int:
         """How many instructions have this name and these modifiers, in any order, among others.
@@ -82,7 +89,8 @@ def _made(sources: Sequence[Source], architecture: str) -> list[dict[str, Facts]
     made = []
     for (_, log), functions in zip(results, codes, strict=True):
         counted = {name: Counter(next(found)) for name in functions}
-        made.append({name: _facts(numbers, counted[name]) for name, numbers in _numbers(log)})
+        waiting = set(_WAITING.findall(log))
+        made.append({name: _facts(n, counted[name], name in waiting) for name, n in _numbers(log)})
     return made
 
 
@@ -95,6 +103,12 @@ _ENTRY = re.compile(
 )
 
 
+_WAITING = re.compile(
+    r"\(C75\d+\)[^\n]*(?:injected|serialized)[^\n]* in (?:the )?function '([^']+)'"
+)
+"""What the assembler says where products of warpgroups wait that the source does not let wait."""
+
+
 def _numbers(log: str) -> list[tuple[str, dict[str, int]]]:
     """What the assembler says of each kernel."""
     found = []
@@ -105,10 +119,14 @@ def _numbers(log: str) -> list[tuple[str, dict[str, int]]]:
     return found
 
 
-def _facts(numbers: dict[str, int], instructions: Counter[str]) -> Facts:
-    spills = numbers["stores"] + numbers["loads"]
+def _facts(numbers: dict[str, int], instructions: Counter[str], waiting: bool) -> Facts:
     return Facts(
-        numbers["registers"], numbers["stack"], spills, numbers["shared"], dict(instructions)
+        registers=numbers["registers"],
+        stack=numbers["stack"],
+        spills=numbers["stores"] + numbers["loads"],
+        shared=numbers["shared"],
+        instructions=dict(instructions),
+        waiting=waiting,
     )
 
 

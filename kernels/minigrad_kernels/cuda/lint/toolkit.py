@@ -125,7 +125,8 @@ def compiled(source: Source, architecture: str) -> tuple[bytes, str]:
     nvrtc, program = _nvrtc(), ctypes.c_void_p()
     name = source.path.name.encode()
     nvrtc.nvrtcCreateProgram(ctypes.byref(program), text(source).encode(), name, 0, None, None)
-    flags = [*options(source), f"-arch={architecture}", "-ftz=true", f"-I{_headers()}"]
+    flags = [option for option in options(source) if not option.startswith("-arch=")]
+    flags += [f"-arch={architecture}", "-ftz=true", f"-I{_headers()}"]
     flags.append("--ptxas-options=-v")
     try:
         given = (ctypes.c_char_p * len(flags))(*(flag.encode() for flag in flags))

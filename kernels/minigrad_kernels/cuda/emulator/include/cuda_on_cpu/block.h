@@ -57,7 +57,8 @@ struct Block {
   unsigned arrived, votes, counted;  // at the barrier, of them with a true condition; last result
   Place barrier;
   unsigned rounds;
-  bool has_copies;  // asynchronous ones
+  bool has_copies;    // asynchronous ones
+  bool has_products;  // of warpgroups
   Signal signals[2], fence;
   Context outside;
   volatile bool inside;  // a thread of the block runs,

@@ -195,6 +195,7 @@ CUDA_ON_CPU_UNWATCHED inline void run_block(const Launch& launch, unsigned seed)
   switch_context(block.outside, current->context);
   block.inside = false;
   if (block.live && !message[0]) report_deadlock();
+  if (block.has_products) end_products();
   check_edge(launch.shared);
 }
 
