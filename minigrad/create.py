@@ -79,7 +79,8 @@ def _filled(
 
 
 def _one_number(value: Any, name: str) -> Tensor:
-    number = as_tensor(value)
+    """The number, in full precision: it becomes one of the type wanted without a detour."""
+    number = as_tensor(np.asarray(value) if isinstance(value, (float, complex)) else value)
     if number.ndim:
         raise ValueError(f"{name}: fill_value must be one number, got shape {number.shape}")
     return number

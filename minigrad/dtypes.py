@@ -36,6 +36,21 @@ def set_default_dtype(dtype: Any) -> None:
     _default = wanted
 
 
+def of_python(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The type of tensors made from Python's numbers, which NumPy reads as `dtype`."""
+    if dtype == float64:
+        return _default
+    return real_and_complex(_default)["c"] if dtype == complex128 else dtype
+
+
+def real_and_complex(dtype: np.dtype[Any]) -> dict[str, np.dtype[Any]]:
+    """The types, by kind, of real and of complex numbers as precise as those of a type that is one
+    of them. Beside float16 stands complex64: there is none of half precision."""
+    if dtype.kind == "c":
+        return {"f": float64 if dtype == complex128 else float32, "c": dtype}
+    return {"f": dtype, "c": np.promote_types(dtype, complex64)}
+
+
 def is_floating(dtype: np.dtype[Any]) -> bool:
     """Whether gradients of tensors of this type are defined (real floating-point numbers)."""
     return dtype.kind == "f"

@@ -178,6 +178,21 @@ class TensorMethods:
     def __ipow__(self: Any, other: TensorLike) -> Tensor:
         return inplace(self, ops.pow, other)
 
+    def __ifloordiv__(self: Any, other: TensorLike) -> Tensor:
+        return inplace(self, ops.floor_divide, other)
+
+    def __imod__(self: Any, other: TensorLike) -> Tensor:
+        return inplace(self, ops.remainder, other)
+
+    def __iand__(self: Any, other: TensorLike) -> Tensor:
+        return inplace(self, ops.bitwise_and, other)
+
+    def __ior__(self: Any, other: TensorLike) -> Tensor:
+        return inplace(self, ops.bitwise_or, other)
+
+    def __ixor__(self: Any, other: TensorLike) -> Tensor:
+        return inplace(self, ops.bitwise_xor, other)
+
     # Indexing
 
     def __getitem__(self: Any, index: Any) -> Tensor:

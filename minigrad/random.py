@@ -360,4 +360,4 @@ def bernoulli(input: TensorLike, *, generator: Generator | None = None) -> Tenso
     if not bool(((p >= 0) & (p <= 1)).all()):
         raise ValueError("bernoulli: probabilities must lie in [0, 1]")
     u = fill(array_module(p).empty(p.shape, p.dtype), kernels.random_uniform, generator)
-    return wrap((u < p).astype(p.dtype))
+    return wrap(array_module(p).asarray(u < p, p.dtype))

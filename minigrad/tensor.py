@@ -409,8 +409,8 @@ def to_array(data: Any, dtype: Any = None) -> Any:
             array = np.asarray(_without_tensors(data))
         except ValueError as error:
             raise ValueError(f"tensor: the nested lists do not form an array: {error}") from None
-        if dtype is None and array.dtype == np.float64 and not hasattr(data, "__array__"):
-            dtype = dtypes.get_default_dtype()
+        if dtype is None and array.dtype in _DOUBLE and not _holds_double(data):
+            dtype = dtypes.of_python(array.dtype)
     else:
         array = np.from_dlpack(data)
     if dtype is not None:
@@ -420,6 +420,19 @@ def to_array(data: Any, dtype: Any = None) -> Any:
     except TypeError as error:
         raise TypeError(f"{error}; got {type(data).__name__} {reprlib.repr(data)}") from None
     return array
+
+
+_DOUBLE = (dtypes.float64, dtypes.complex128)
+
+
+def _holds_double(data: Any) -> bool:
+    """Whether something in nested lists has one of these types by itself. Python's numbers have
+    none, although NumPy reads them as such."""
+    if isinstance(data, (list, tuple)):
+        return any(map(_holds_double, data))
+    if isinstance(data, Tensor) or is_array(data) or isinstance(data, np.generic):
+        return data.dtype in _DOUBLE
+    return hasattr(data, "__array__")
 
 
 def _without_tensors(data: Any) -> Any:
@@ -471,9 +484,12 @@ def _as_precise(found: list[Tensor], given: tuple[Any, ...]) -> list[Tensor]:
     """What was given as numbers or lists, in the floating type of the first tensor of one: 0.1
     beside a float64 tensor is the float64 0.1, not the float32 one."""
     types = (x.dtype for x, g in zip(found, given, strict=True) if is_placed(g))
-    floating = next((t for t in types if t.kind == "f"), None)
+    near = next((t for t in types if t.kind in "fc"), None)
+    if near is None:
+        return found
+    wanted = dtypes.real_and_complex(near)
     return [
-        as_tensor(g, floating) if floating and x.dtype.kind == "f" and not is_placed(g) else x
+        as_tensor(g, wanted[x.dtype.kind]) if x.dtype.kind in wanted and not is_placed(g) else x
         for x, g in zip(found, given, strict=True)
     ]
 

@@ -72,6 +72,13 @@ def test_broadcasting_is_undone():
     assert c.grad.tolist() == [[3.0], [3.0]]
 
 
+def test_broadcasting_is_undone_in_float32_for_float16():
+    row = mg.tensor(np.ones(3, np.float16), requires_grad=True)
+    (mg.tensor(np.zeros((4096, 3), np.float16)) + row).backward(np.ones((4096, 3), np.float16))
+    assert row.grad.dtype == mg.float16
+    assert row.grad.tolist() == [4096.0] * 3  # in float16 2048 + 1 is 2048
+
+
 def test_grad_leaves_grad_alone_and_reaches_inner_tensors():
     x = leaf(2.0)
     a = x * x

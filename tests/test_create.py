@@ -48,6 +48,23 @@ def test_full_takes_the_kind_of_its_number():
     assert mg.full_like(mg.tensor([1, 2]), 3).tolist() == [3, 3]
 
 
+def test_a_number_becomes_one_of_the_wanted_type_at_once():
+    x = mg.zeros(2, dtype=mg.float64)
+    for y in (
+        mg.full((2,), 0.1, dtype=mg.float64),
+        mg.full_like(x, 0.1),
+        mg.full_like([1, 2], 0.1, dtype=mg.float64),
+        mg.full((2,), 0.1, dtype=mg.complex128),
+        x.clone().fill_(0.1),
+        x.clone().copy_([0.1, 0.1]),
+    ):
+        assert y.tolist() == [0.1, 0.1]
+    assert mg.full((1,), 1e300, dtype=mg.float64).item() == 1e300
+    assert mg.full((1,), 1e-300, dtype=mg.bool).item() is True
+    assert mg.zeros(1, dtype=mg.int64).fill_(16777217.0).item() == 16777217  # 2**24 + 1
+    assert mg.full((2,), 1j).dtype == np.complex64
+
+
 def test_empty_has_shape_and_type():
     assert mg.empty(2, 3).shape == (2, 3)
     assert mg.empty_like(mg.zeros(4, dtype=mg.int8)).dtype == np.int8

@@ -89,7 +89,7 @@ def second_gradient(function, x):
     return mg.grad(g.sum(), x)[0].tolist()
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("name", UNARY)
 def test_a_function_of_one_operand_is_numpys(name, dtype):
     x = np.random.default_rng(0).uniform(0.1, 0.9, (3, 4)).astype(dtype)[:, ::2]
@@ -163,6 +163,17 @@ def test_quotients_of_integers_are_of_the_default_type():
     assert (mg.tensor(3) / 2).item() == 1.5
 
 
+@pytest.mark.parametrize("function", [mg.div, mg.atan2])
+def test_integers_need_not_fit_into_each_others_type(function):
+    few = mg.tensor(np.array([1, 2, 5], np.uint8))
+    wanted = {mg.div: np.divide, mg.atan2: np.arctan2}[function]
+    for number in (-4, mg.tensor(-4, dtype=mg.int32), mg.tensor(-4)):
+        y = function(number, few)
+        assert y.dtype == np.float32
+        np.testing.assert_allclose(y.numpy(), wanted(np.float32(-4), [1, 2, 5]), rtol=1e-6)
+    np.testing.assert_allclose(function(few, -4).numpy(), wanted([1, 2, 5], -4.0), rtol=1e-6)
+
+
 def test_division_by_zero_gives_infinities():
     with np.errstate(divide="ignore", invalid="ignore"):
         y = mg.div([1.0, -1.0, 0.0], 0.0)
@@ -190,6 +201,12 @@ def test_powers_of_zero():
     assert gradients(lambda x: x**0, [0.0]) == [[0.0]]
     assert second_gradient(lambda x: x**2, [0.0]) == [2.0]
     assert second_gradient(lambda x: x**3, [0.0, 2.0]) == [0.0, 12.0]
+
+
+def test_the_power_zero_has_no_slope_whatever_its_base():
+    bases = [0.0, 5e-324, -1e-310, np.nan, 3.0]
+    by_base, _ = gradients(lambda a, b: mg.pow(a, b.detach()) + b, bases, [0.0] * 5)
+    assert by_base == [0.0] * 5
 
 
 def test_powers_of_zero_with_a_tensor_as_exponent():

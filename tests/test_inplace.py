@@ -1,5 +1,6 @@
 """Changing tensors in place: what is allowed, what backward notices, and what the messages say."""
 
+import operator
 import sys
 
 import numpy as np
@@ -171,6 +172,35 @@ def test_results_of_in_place_methods_are_the_tensor_itself():
     memory = x.data
     x /= 2
     assert x.data is memory and x.tolist() == [0.5, 0.75]
+
+
+@pytest.mark.parametrize(
+    ("change", "before", "after"),
+    [
+        (operator.ifloordiv, [7.0, -7.0], [3.0, -4.0]),
+        (operator.imod, [7.0, -7.0], [1.0, 1.0]),
+        (operator.iand, [7, 4], [2, 0]),
+        (operator.ior, [5, 4], [7, 6]),
+        (operator.ixor, [7, 4], [5, 6]),
+    ],
+)
+def test_operators_of_whole_numbers_and_bits_change_the_tensor_itself(change, before, after):
+    x = mg.tensor(before)
+    whole, memory = x, x.data
+    x = change(x, 2)
+    assert x is whole and x.data is memory and x.tolist() == after
+    with pytest.raises(ValueError, match="the result has shape"):
+        change(x, mg.tensor([[2], [2]]))
+    with pytest.raises(TypeError, match="the result is"):
+        change(mg.tensor([True, False]), 2)
+
+
+def test_integers_stay_out_of_the_graph():
+    x = leaf(2.0, 3.0)
+    counts = mg.zeros(3, dtype=mg.int64)
+    counts[1] = x[0]
+    counts[:1].copy_(x[1:])
+    assert counts.tolist() == [3, 2, 0] and not counts.requires_grad
 
 
 def test_a_parameter_update_through_data():

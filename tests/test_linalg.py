@@ -171,3 +171,16 @@ def test_einsum_against_numpy(equation, shapes):
 def test_einsum_keeps_types():
     assert mg.einsum("ij->i", np.ones((2, 3), "i4")).dtype == mg.int32
     assert mg.einsum("i,i->", np.ones(2, "f4"), np.ones(2, "i8")).dtype == mg.float32
+
+
+def test_einsum_takes_one_list_of_tensors():
+    x = mg.tensor([[1.0, 2.0], [3.0, 4.0]])
+    assert mg.einsum("ii", [x]).item() == 5.0
+    assert mg.einsum("i...->...", [x]).tolist() == [4.0, 6.0]
+    assert mg.einsum("ij,jk->ik", (x, x)).tolist() == (x @ x).tolist()
+
+
+def test_einsum_sums_float16_in_float32():
+    x = np.ones((4096, 2), np.float16)  # float16 counts to 2048, then 2048 + 1 = 2048
+    y = mg.einsum("ij->j", x)
+    assert y.dtype == mg.float16 and y.tolist() == [4096.0, 4096.0]

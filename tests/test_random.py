@@ -157,6 +157,7 @@ def test_bernoulli_takes_its_probabilities():
     assert x.dtype == np.float32 and set(np.unique(x)) == {0, 1}
     assert x[0].sum() == 0 and x[2].all()
     assert abs(x[1].mean() - 0.3) < 4 * np.sqrt(0.21 / 20_000)
+    assert isinstance(mg.bernoulli(mg.tensor(1.0)).data, np.ndarray)
 
 
 # Generators

@@ -95,6 +95,31 @@ def test_float16_is_summed_in_float32():
     assert mg.norm(x, dim=0).item() == 64.0
 
 
+def test_numbers_of_float16_may_have_squares_that_it_cannot_hold():
+    for scale in (100.0, 1e-4):  # squares of 300 and of 3e-4 are infinite and 0
+        x = np.array([3.0, 4.0], np.float16) * np.float16(scale)
+        for p in (2, 3):
+            wanted = np.linalg.norm(x.astype("f8"), p)
+            assert mg.norm(x, p).item() == pytest.approx(wanted, rel=1e-3)  # float16's precision
+        wanted = np.std(x.astype("f8"), ddof=1)
+        assert mg.std(x).item() == pytest.approx(wanted, rel=1e-3)
+        t = mg.tensor(x, requires_grad=True)
+        mg.norm(t).backward()
+        np.testing.assert_allclose(t.grad.numpy(), [0.6, 0.8], rtol=2e-3)  # two roundings
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_running_sums_and_products_do_not_gather_errors(dtype, rng):
+    n = 5000 if dtype == np.float16 else 200_000
+    x = rng.uniform(0.5, 1.5, n).astype(dtype)
+    for name, numbers in (("cumsum", x), ("cumprod", x[:200])):
+        wanted = getattr(np, name)(numbers.astype("f8"))
+        # One rounding, of half an eps; one by one in the type they would come to tens and more.
+        np.testing.assert_allclose(
+            getattr(mg, name)(numbers, 0).numpy(), wanted, rtol=np.finfo(dtype).eps
+        )
+
+
 def test_no_dims_are_all_dims():
     assert mg.sum([[1.0, 2.0]], dim=()).item() == 3.0
     assert mg.mean([[1.0, 2.0]], dim=[]).item() == 1.5

@@ -167,6 +167,11 @@ def test_pad(shape, data):
             np.testing.assert_array_equal(mg.pad(x, flat, mode).data, np.pad(x, pairs, theirs))
 
 
+def test_padding_of_booleans_is_false():
+    assert mg.pad([True], (1, 1)).tolist() == [False, True, False]
+    assert mg.pad([False], (0, 1), value=True).tolist() == [False, True]
+
+
 @given(array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3), st.lists(st.integers(0, 3)))
 def test_tile_and_repeat(shape, times):
     times = times[:4]

@@ -54,6 +54,18 @@ def test_infinite_scores():
     np.testing.assert_allclose(g.data, [0.5, 0, -0.5])
 
 
+@pytest.mark.parametrize("dim", [0, 1])
+def test_float16_is_summed_in_float32(dim):
+    x = np.zeros((4096, 4096), np.float16)[: 4096 if dim == 0 else 2, : 4096 if dim else 2]
+    assert (ops.softmax(x, dim).numpy() == np.float16(1 / 4096)).all()
+    y = ops.log_softmax(x, dim).numpy()
+    np.testing.assert_allclose(y, -np.log(4096), rtol=1e-3)  # float16's precision
+    g = np.ones_like(x)
+    sums = ops.softmax_gradient(g, g, dim), ops.log_softmax_gradient(g, np.zeros_like(x), dim)
+    for found in sums:
+        np.testing.assert_allclose(found.numpy(), -4095, rtol=1e-3)
+
+
 def test_a_shift_of_the_scores_changes_nothing_even_in_float32(rng):
     x = rng.integers(-3, 4, (5, 7)).astype("f4")  # exact beside 1e4
     for function in (ops.softmax, ops.log_softmax):

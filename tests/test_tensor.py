@@ -23,7 +23,11 @@ import minigrad as mg
         (np.float64(2.0), mg.float64),
         (np.arange(3, dtype=np.int16), mg.int16),
         (np.ones(2), mg.float64),
-        (1j, mg.complex128),
+        (1j, mg.complex64),
+        ([np.float64(0.1), 0.2], mg.float64),
+        ([np.full(2, 0.1), [0.1, 0.1]], mg.float64),
+        ([np.float32(0.5), 0.5], mg.float32),
+        ([[np.complex128(1j)], [2]], mg.complex128),
     ],
 )
 def test_types_of_new_tensors(data, dtype):
@@ -36,6 +40,7 @@ def test_default_dtype_can_be_changed():
     mg.set_default_dtype(mg.float64)
     try:
         assert mg.tensor(1.5).dtype == mg.float64
+        assert mg.tensor(1.5j).dtype == mg.complex128
         assert (mg.tensor([1, 2]) / 2).dtype == mg.float64
     finally:
         mg.set_default_dtype(mg.float32)
@@ -206,6 +211,36 @@ def test_lists_of_python_are_as_precise_as_what_they_stand_beside(dtype):
     ):
         assert y.dtype == dtype
         assert (y.numpy() == dtype.type(0.1)).all()
+
+
+@pytest.mark.parametrize(
+    ("near", "wanted"),
+    [
+        (mg.float32, mg.complex64),
+        (mg.float64, mg.complex128),
+        (mg.complex64, mg.complex64),
+        (mg.complex128, mg.complex128),
+        (mg.int64, mg.complex64),
+    ],
+)
+def test_complex_numbers_of_python_are_as_precise_as_what_they_stand_beside(near, wanted):
+    x, exact = mg.zeros(2, dtype=near), wanted.type(0.1 + 0.1j)
+    for y in (x + (0.1 + 0.1j), x + [0.1 + 0.1j] * 2, (0.1 + 0.1j) - x):
+        assert y.dtype == wanted
+        assert (y.numpy() == exact).all()
+
+
+def test_real_numbers_beside_complex128_are_not_rounded_to_float32():
+    x = mg.zeros(3, dtype=mg.complex128)
+    x[0] = 0.1
+    x = x.masked_fill(mg.tensor([False, True, False]), 0.1)
+    assert (x + [0.0, 0.0, 0.1]).tolist() == [0.1 + 0j] * 3
+
+
+def test_lists_with_tensors_of_float64_are_float64():
+    x = mg.tensor(np.float64(0.1))
+    assert mg.tensor([x, x]).tolist() == [0.1, 0.1]
+    assert mg.tensor([[x, 1.0]]).dtype == mg.float64
 
 
 def test_lists_beside_integers_keep_their_own_type():

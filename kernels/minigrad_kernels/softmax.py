@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array, array_module
+from .arrays import Array, array_module, summing_type
 from .cuda.arrays import computable
 from .cuda.channels import MOST
 from .cuda.softmax_ladder import RUNGS, Rung
@@ -66,20 +66,25 @@ def shifted(x: Array, axis: int, out: Array | None = None) -> Array:
         return xp.subtract(x, x.max(axis=axis, keepdims=True), out=out)
 
 
+def _total(x: Array, axis: int) -> Array:
+    """The sums along the axis; of float16 in float32, where they cannot overflow."""
+    return x.sum(axis=axis, keepdims=True, dtype=summing_type(x))  # type: ignore[no-any-return,unused-ignore]
+
+
 @kernel(samples=rows(1), cost=per_element(5))
 def softmax(x: Array, *, axis: int, out: Array | None = None) -> Array:
     """exp(x) / sum(exp(x)) along the axis."""
     xp = array_module(x)
     y = shifted(x, axis, out)
     xp.exp(y, out=y)
-    return xp.divide(y, y.sum(axis=axis, keepdims=True), out=y)
+    return xp.divide(y, _total(y, axis), out=y)
 
 
 @kernel(samples=rows(2), cost=per_element(4))
 def softmax_gradient(g: Array, y: Array, *, axis: int, out: Array | None = None) -> Array:
     """y * (g - sum(g * y)) along the axis, where y = softmax(x)."""
     xp = array_module(y)
-    total = (g * y).sum(axis=axis, keepdims=True)
+    total = _total(g * y, axis).astype(y.dtype, copy=False)
     return xp.multiply(y, g - total, out=out)
 
 
@@ -90,14 +95,15 @@ def log_softmax(x: Array, *, axis: int, out: Array | None = None) -> Array:
     y = shifted(x, axis, out)
     if not x.size:
         return y
-    return xp.subtract(y, xp.log(xp.exp(y).sum(axis=axis, keepdims=True)), out=y)
+    return xp.subtract(y, xp.log(_total(xp.exp(y), axis)), out=y)
 
 
 @kernel(samples=rows(2), cost=per_element(4))
 def log_softmax_gradient(g: Array, y: Array, *, axis: int, out: Array | None = None) -> Array:
     """g - exp(y) * sum(g) along the axis, where y = log_softmax(x)."""
     xp = array_module(y)
-    return xp.subtract(g, xp.exp(y) * g.sum(axis=axis, keepdims=True), out=out)
+    total = _total(g, axis).astype(y.dtype, copy=False)
+    return xp.subtract(g, xp.exp(y) * total, out=out)
 
 
 # Compiled: each of them has the same name there

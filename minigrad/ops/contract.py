@@ -14,6 +14,7 @@ from ..recording import record, record_view
 from ..tensor import Tensor, TensorLike, as_tensor
 from .join import promoted
 from .pick import diagonal
+from .reduce import total
 from .registry import differentiable, fails, real, sample
 from .shape import broadcast_to, reshape
 
@@ -72,8 +73,10 @@ def einsum(equation: str, *operands: TensorLike) -> Tensor:
         raise TypeError(
             f"einsum: the equation, a string, comes first, got {type(equation).__name__}"
         )
-    if len(operands) == 1 and isinstance(operands[0], (list, tuple)) and "," in equation:
-        operands = tuple(operands[0])
+    if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
+        given = operands[0]
+        if "," in equation or any(isinstance(x, Tensor) for x in given):
+            operands = tuple(given)
     tensors = promoted(operands, "einsum")
     terms, output = _read(equation, [x.shape for x in tensors])
     for i, (labels, x) in enumerate(zip(terms, tensors, strict=True)):
@@ -239,7 +242,7 @@ def _sum_away(labels: str, a: Any, wanted: set[str]) -> tuple[str, Any]:
     """Sum over the dimensions that nobody wants."""
     axes = tuple(i for i, c in enumerate(labels) if c not in wanted)
     if axes:
-        a = a.sum(axes, dtype=a.dtype)
+        a = total(a, axes, False).astype(a.dtype, copy=False)
         labels = "".join(c for c in labels if c in wanted)
     return labels, a
 

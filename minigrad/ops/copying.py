@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from minigrad_kernels.arrays import array_module
 from minigrad_kernels.layout import copied
 
 from ..recording import record
-from ..tensor import Tensor, TensorLike, as_tensor
+from ..tensor import Tensor, TensorLike, as_tensor, is_placed, together
 from .elementwise import passed_on, vanishing
 from .registry import differentiable, fails, real, sample
 
@@ -68,8 +70,12 @@ def fill(x: TensorLike, value: TensorLike) -> Tensor:
 
 def _overwritten(operation: Any, x: TensorLike, source: TensorLike) -> Tensor:
     """`source` in the shape and type of `x`."""
-    x, source = as_tensor(x), as_tensor(source)
-    name = operation.__name__
+    name, x = operation.__name__, as_tensor(x)
+    if isinstance(source, (float, complex)):
+        source = np.asarray(source)  # in full precision, which x may have
+    elif not is_placed(source):
+        source = together(name, x, source)[1]
+    source = as_tensor(source)
     if source.dtype.kind == "c" and x.dtype.kind != "c":
         raise TypeError(f"{name}: the source is {source.dtype}, the tensor holds {x.dtype}")
     source = source.to(x.device)

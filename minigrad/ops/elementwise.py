@@ -149,8 +149,8 @@ def div(a: TensorLike, b: TensorLike) -> Tensor:
     tensor([0.25, 0.5 ])
     """
     if a.__class__ is not Tensor or b.__class__ is not Tensor or a.data.dtype is not b.data.dtype:
-        a, b = operands(a, b, "div")
-    if a.data.dtype.kind in "biu":
+        a, b = _real_operands(a, b, "div")
+    elif a.data.dtype.kind in "biu":
         a, b = floating(a), floating(b)
     try:
         y = a.data / b.data
@@ -160,6 +160,20 @@ def div(a: TensorLike, b: TensorLike) -> Tensor:
         operands(a, b, "div")  # refuses those on two devices
         raise
     return record(div, y, (a, lambda g, b: g / b, b), (b, lambda g, a, b: -g * (a / b) / b, (a, b)))
+
+
+def _real_operands(a: TensorLike, b: TensorLike, operation: str) -> tuple[Tensor, Tensor]:
+    """Two operands of one type, which is no integer type: two integers take the default type, each
+    by itself, since the type of one may not hold the other."""
+    if _is_whole(a) and _is_whole(b):
+        b = floating(b) if is_placed(b) else b
+        a = floating(a) if is_placed(a) else a
+    a, b = operands(a, b, operation)
+    return (floating(a), floating(b)) if a.data.dtype.kind in "biu" else (a, b)
+
+
+def _is_whole(x: Any) -> bool:
+    return isinstance(x, int) or (is_placed(x) and x.dtype.kind in "biu")
 
 
 # Quotients without remainder
@@ -235,8 +249,7 @@ def atan2(a: TensorLike, b: TensorLike) -> Tensor:
     >>> atan2([1.0, -1.0], [-1.0, 1.0])
     tensor([ 2.3562, -0.7854])
     """
-    a, b = operands(a, b, "atan2")
-    a, b = floating(a), floating(b)
+    a, b = _real_operands(a, b, "atan2")
     y = combine(np.arctan2, "atan2", a, b)
     return record(
         atan2,

@@ -6,6 +6,8 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from minigrad_kernels.arrays import array_module
 
 from .. import dtypes
@@ -217,6 +219,7 @@ def unbind(x: TensorLike, dim: int = 0) -> tuple[Tensor, ...]:
         fails(ValueError, "pad: circular .* at most", real(2, 3), (4, 0), mode="circular"),
         fails(ValueError, "pad: replicate .*empty", real(2, 0), (1, 0), mode="replicate"),
         fails(TypeError, "pad: value 0.5 does not fit", [1, 2], (1, 1), value=0.5),
+        fails(ValueError, "pad: value -1 does not fit", np.array([1, 2], "u1"), (1, 1), value=-1),
         fails(TypeError, "pad: pad must be integers", real(2, 3), (1.5, 0)),
     ],
 )
@@ -233,7 +236,8 @@ def pad(
         value: for the mode `"constant"`; None is 0.
 
     Raises:
-        ValueError: if `pad` does not come in pairs, or the mode has no element to take.
+        ValueError: if `pad` does not come in pairs, the mode has no element to take, or the value
+            is an integer that the type cannot hold.
     """
     x = as_tensor(x)
     widths = sizes_of((tuple(pad),), "pad", "pad")
@@ -265,9 +269,13 @@ def pad(
 def _pad_with(x: Tensor, pairs: list[tuple[int, int]], value: float) -> Tensor:
     """Padding with a number; its adjoint is padding by as much less than nothing."""
     xp, shape = array_module(x.data), x.data.shape
-    if dtypes.category(as_tensor(value).dtype) > dtypes.category(x.dtype):
+    if value and dtypes.category(as_tensor(value).dtype) > dtypes.category(x.dtype):
         raise TypeError(f"pad: value {value} does not fit a tensor of {x.dtype}")
-    y = xp.full([n + a + b for n, (a, b) in zip(shape, pairs, strict=True)], value, x.data.dtype)
+    lengths = [n + a + b for n, (a, b) in zip(shape, pairs, strict=True)]
+    try:
+        y = xp.full(lengths, value, x.data.dtype)
+    except OverflowError:
+        raise ValueError(f"pad: value {value} does not fit into {x.dtype}") from None
     into = tuple(slice(max(a, 0), y.shape[i] - max(b, 0)) for i, (a, b) in enumerate(pairs))
     kept = tuple(slice(max(-a, 0), shape[i] - max(-b, 0)) for i, (a, b) in enumerate(pairs))
     y[into] = x.data[kept]

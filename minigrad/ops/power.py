@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from .. import dtypes
 from ..graph import OUTPUT
 from ..recording import operands, record
@@ -12,12 +14,13 @@ from ..tensor import Tensor, TensorLike, as_tensor
 from .cast import floating, to
 from .elementwise import MISFIT, combine, vanishing, where
 from .registry import differentiable, fails, integers, positive, real, sample, separated
-from .unary import log
+from .unary import abs, log
 
 
 def _base_gradient(g: Any, a: Any, b: Any) -> Any:
-    """g * b * a**(b-1), without the pole of 0**(b-1) where b is 0."""
-    return g * b * pow(where((a == 0) & (b == 0), 1, a), b - 1)
+    """g * b * a**(b-1), without the pole of a**(b-1) where b is 0 and a is, nearly, too; or NaN."""
+    pole = ~(abs(a) >= np.finfo(a.dtype).tiny) if a.dtype.kind in "fc" else a == 0
+    return g * b * pow(where(pole & (b == 0), 1, a), b - 1)
 
 
 def _exponent_gradient(g: Any, a: Any, b: Any, y: Any) -> Any:
@@ -43,6 +46,9 @@ def _exponent_gradient(g: Any, a: Any, b: Any, y: Any) -> Any:
     errors=[
         MISFIT,
         fails(ValueError, "pow: integers .* negative power -1", integers(3, high=5), -1),
+        fails(
+            ValueError, "pow: the exponent 4294967296 does not fit", np.array([2], "i4"), 1 << 32
+        ),
         fails(ValueError, "negative power -2", integers(2, high=5), integers(2, low=-2, high=-1)),
     ],
 )
@@ -53,7 +59,8 @@ def pow(a: TensorLike, b: TensorLike) -> Tensor:
     b < 0), and NaN for a negative a, whose power is no continuous function of b.
 
     Raises:
-        ValueError: for a negative power of integers, which is no integer.
+        ValueError: for a negative power of integers, which is no integer, or an exponent that is
+            too large for their type.
     """
     if isinstance(b, (int, float)):
         return _power_of_tensor(as_tensor(a), float(b) if isinstance(b, float) else int(b))
@@ -76,6 +83,8 @@ def _power_of_tensor(a: Tensor, n: float) -> Tensor:
         a = to(a, dtype=dtypes.int64)
     elif kind in "iu":
         _check_integer_power(n)
+        if n > np.iinfo(a.data.dtype).max:
+            raise ValueError(f"pow: the exponent {n} does not fit into {a.dtype}")
     if n == 0:
         return record(pow, a.data**n, (a, vanishing, None))
     return record(pow, a.data**n, (a, lambda g, a: g * (n * a ** (n - 1)), a))

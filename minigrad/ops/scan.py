@@ -34,13 +34,19 @@ WRONG_DIM = [
 ]
 
 
+_WIDE = {"f": dtypes.float64, "c": dtypes.complex128}
+
+
 def _accumulated(name: str, x: Tensor, axis: int) -> Any:
-    """NumPy's running sums or products; of integers and booleans in int64."""
+    """NumPy's running sums or products: of integers and booleans in int64, and of others in double
+    precision, since they are taken one by one, and every step rounds."""
     array = x.data
     dtype = dtypes.int64 if array.dtype.kind in "biu" else array.dtype
     if not array.ndim:
         return array.astype(dtype)
-    return getattr(array_module(array), name)(array, axis=axis, dtype=dtype)
+    wide = _WIDE.get(dtype.kind, dtype)
+    y = getattr(array_module(array), name)(array, axis=axis, dtype=wide)
+    return y.astype(dtype, copy=False)
 
 
 @differentiable([*ALONG, sample(integers(3, high=5), 0)], kind="linear", errors=WRONG_DIM)

@@ -27,7 +27,10 @@ SPREADS = [
     sample(real(3, 4), 0, correction=0),
     sample(real(5), correction=2.5, keepdim=True),
 ]
-NO_CORRECTION = fails(ValueError, "correction must be a finite number", real(3), correction=np.nan)
+NO_CORRECTION = [
+    fails(ValueError, "correction must be a finite number", real(3), correction=np.nan),
+    fails(TypeError, "dim is False; for `unbiased` give correction", real(3), False),
+]
 
 
 def _finite_correction(correction: Any, name: str) -> float:
@@ -36,20 +39,31 @@ def _finite_correction(correction: Any, name: str) -> float:
     return correction
 
 
+def _dims_of_spread(dim: Any, ndim: int, name: str) -> tuple[int, ...]:
+    if isinstance(dim, bool):
+        raise TypeError(f"{name}: dim is {dim!r}; for `unbiased` give correction=0 or 1")
+    return axes_for(dim, ndim, name)
+
+
+def _wide(array: Any) -> Any:
+    """Numbers whose squares neither overflow nor vanish when those of float16 would."""
+    return array.astype(dtypes.float32) if array.dtype == dtypes.float16 else array
+
+
 def _variance(
     array: Any, axes: tuple[int, ...], correction: float, keepdim: bool
 ) -> tuple[Any, float]:
-    """The variance, and one over the degrees of freedom: infinite where there are none."""
+    """The variance, of float16 in float32, and one over the degrees of freedom: infinite where
+    there are none."""
     n = length(array.shape, axes)
     scale = 1 / (n - correction) if n > correction else math.inf
-    wide = array.astype(dtypes.float32) if array.dtype == dtypes.float16 else array
+    wide = _wide(array)
     centered = wide - total(wide, axes, True) / max(n, 1)
     with np.errstate(invalid="ignore"):  # 0 * inf: the variance of one number is NaN
-        y = total(centered * centered, axes, keepdim) * scale
-    return y.astype(array.dtype, copy=False), scale
+        return total(centered * centered, axes, keepdim) * scale, scale
 
 
-@differentiable(SPREADS, kind="smooth", errors=[*WRONG_DIMS, NOT_REAL, NO_CORRECTION])
+@differentiable(SPREADS, kind="smooth", errors=[*WRONG_DIMS, NOT_REAL, *NO_CORRECTION])
 def var(x: TensorLike, dim: Any = None, correction: float = 1, keepdim: bool = False) -> Tensor:
     """The variance over the dimensions: sum((x - mean(x))**2) / (n - correction).
 
@@ -64,16 +78,16 @@ def var(x: TensorLike, dim: Any = None, correction: float = 1, keepdim: bool = F
     tensor(1.)
     """
     x = real_numbers(x, "var")
-    axes = axes_for(dim, x.ndim, "var")
+    axes = _dims_of_spread(dim, x.ndim, "var")
     y, scale = _variance(x.data, axes, _finite_correction(correction, "var"), keepdim)
 
     def rule(g: Any, x: Any) -> Any:
         return spread(g, x.shape, axes) * ((x - mean(x, axes, True)) * (2 * scale))
 
-    return record(var, y, (x, rule, x))
+    return record(var, y.astype(x.dtype, copy=False), (x, rule, x))
 
 
-@differentiable(SPREADS, kind="smooth", errors=[*WRONG_DIMS, NOT_REAL, NO_CORRECTION])
+@differentiable(SPREADS, kind="smooth", errors=[*WRONG_DIMS, NOT_REAL, *NO_CORRECTION])
 def std(x: TensorLike, dim: Any = None, correction: float = 1, keepdim: bool = False) -> Tensor:
     """The standard deviation over the dimensions, the square root y of the variance.
 
@@ -85,13 +99,14 @@ def std(x: TensorLike, dim: Any = None, correction: float = 1, keepdim: bool = F
             correction that is not finite.
     """
     x = real_numbers(x, "std")
-    axes = axes_for(dim, x.ndim, "std")
+    axes = _dims_of_spread(dim, x.ndim, "std")
     y, scale = _variance(x.data, axes, _finite_correction(correction, "std"), keepdim)
 
     def rule(g: Any, x: Any, y: Any) -> Any:
         return spread(_by_norm(g, y), x.shape, axes) * ((x - mean(x, axes, True)) * scale)
 
-    return record(std, array_module(y).sqrt(y), (x, rule, (x, OUTPUT)))
+    y = array_module(y).sqrt(y).astype(x.dtype, copy=False)
+    return record(std, y, (x, rule, (x, OUTPUT)))
 
 
 def _nonzero(y: Any) -> Tensor:
@@ -174,8 +189,9 @@ def _euclidean_norm(x: Tensor, axes: tuple[int, ...], keepdim: bool) -> Tensor:
     def rule(g: Any, x: Any, y: Any) -> Any:
         return spread(_by_norm(g, y), x.shape, axes) * x
 
-    y = array_module(x.data).sqrt(total(x.data * x.data, axes, keepdim))
-    return record(norm, y, (x, rule, (x, OUTPUT)))
+    wide = _wide(x.data)
+    y = array_module(wide).sqrt(total(wide * wide, axes, keepdim))
+    return record(norm, y.astype(x.dtype, copy=False), (x, rule, (x, OUTPUT)))
 
 
 def _power_norm(x: Tensor, p: float, axes: tuple[int, ...], keepdim: bool) -> Tensor:
@@ -186,10 +202,10 @@ def _power_norm(x: Tensor, p: float, axes: tuple[int, ...], keepdim: bool) -> Te
         scale = where(y == 0, 0, _nonzero(y) ** (1 - p))
         return spread(g * scale, x.shape, axes) * direction
 
-    size = array_module(x.data).abs(x.data)
+    size = array_module(x.data).abs(_wide(x.data))
     with np.errstate(divide="ignore"):  # for p < 0 an element 0 makes the norm 0
         y = total(size**p, axes, keepdim) ** (1 / p)
-    return record(norm, y, (x, rule, (x, OUTPUT)))
+    return record(norm, y.astype(x.dtype, copy=False), (x, rule, (x, OUTPUT)))
 
 
 # The logarithm of a sum

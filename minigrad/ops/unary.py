@@ -12,10 +12,11 @@ import numpy as np
 
 from minigrad_kernels.arrays import special_functions
 
+from .. import dtypes
 from ..graph import OUTPUT
 from ..recording import record
 from ..tensor import Tensor, TensorLike, as_tensor
-from .cast import floating
+from .cast import floating, to
 from .elementwise import negated, vanishing
 from .registry import booleans, differentiable, fails, integers, positive, real, sample, separated
 
@@ -111,8 +112,10 @@ def rsqrt(x: TensorLike) -> Tensor:
 
 @differentiable(ANYWHERE, kind="analytic")
 def square(x: TensorLike) -> Tensor:
-    """The square, x * x. VJP: 2 * g * x."""
+    """The square, x * x; of booleans an int64. VJP: 2 * g * x."""
     x = as_tensor(x)
+    if x.data.dtype.kind == "b":
+        x = to(x, dtype=dtypes.int64)
     return record(square, x.data * x.data, (x, lambda g, x: g * (x + x), x))
 
 
@@ -253,5 +256,5 @@ def erf(x: TensorLike) -> Tensor:
     """
     x = floating(x)
     slope = 2 / math.sqrt(math.pi)
-    y = special_functions(x.data).erf(x.data)
+    y = special_functions(x.data).erf(x.data).astype(x.dtype, copy=False)  # of float16 wider
     return record(erf, y, (x, lambda g, x: g * (exp(-x * x) * slope), x))
