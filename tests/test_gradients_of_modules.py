@@ -71,6 +71,24 @@ def test_frozen_parameters_are_constants() -> None:
     assert opened(mg.tanh, [X]) == (mg.tanh, [X])
 
 
+def test_what_is_frozen_has_the_precision_of_what_is_not() -> None:
+    class Shifted(nn.Module):
+        def __init__(self) -> None:
+            self.norm = nn.LayerNorm(3)
+            self.norm.bias.requires_grad_(False)
+            self.register_buffer("shift", mg.tensor([0.1, 0.2, 0.3]))
+
+        def forward(self, x: Any) -> mg.Tensor:
+            assert self.shift.dtype == self.norm.bias.dtype
+            return self.norm(x) + self.shift
+
+    model = Shifted()
+    for x in (X, X.astype("f4")):
+        verdict = gradcheck(model, [x], order=2)
+        assert verdict.ok, verdict
+    assert model.shift.dtype == model.norm.bias.dtype == np.float32
+
+
 def test_keyword_arguments_of_a_module() -> None:
     model = Scale()
     model.weight.requires_grad_(False)

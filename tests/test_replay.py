@@ -58,6 +58,40 @@ class Model:
         return x * 5.0
 
 
+class Held:
+    """Has whatever attributes it is given."""
+
+    def __init__(self, **attributes: Any) -> None:
+        self.__dict__.update(attributes)
+
+    def __call__(self, x: mg.Tensor) -> mg.Tensor:
+        return self.scale * x  # type: ignore[attr-defined]
+
+
+class Own(Model):
+    """Says itself how it is made anew."""
+
+    def __setstate__(self, state: Any) -> None:
+        raise NotImplementedError
+
+
+class Network(mg.nn.Module):
+    """Holds parameters, one of them twice, a buffer, a function, modules by number, an object."""
+
+    def __init__(self) -> None:
+        self.first = mg.nn.Linear(3, 3)
+        self.second = mg.nn.Linear(3, 3)
+        self.second.weight = self.first.weight
+        self.rest = mg.nn.Sequential(mg.nn.Tanh(), mg.nn.LayerNorm(3))
+        self.rest[1].bias.requires_grad_(False)
+        self.register_buffer("shift", mg.tensor([0.25, -1.5, 3.0]))
+        self.halve, self.options = wrong, {"scale": (0.5, [Held(scale=2.0)])}
+
+    def forward(self, x: mg.Tensor) -> mg.Tensor:
+        number, (held,) = self.options["scale"]
+        return self.rest(self.second(self.first(x))) * number + held(self.halve(x) + self.shift)
+
+
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """Write a replay, and run its definitions: its names and what they mean."""
@@ -75,6 +109,7 @@ def status(names: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> tuple[i
 
 
 POINT = [np.array([[0.3, -1.7, 1.1]])]
+NETWORKS = [Network()] * 2
 
 
 def test_a_wrong_gradient_is_wrong_again_in_another_process(tmp_path: Path) -> None:
@@ -103,6 +138,53 @@ def test_functions(fn: Any, called: str, run: Any, capsys: Any, tmp_path: Path) 
     names = run(fn, POINT)
     assert called in (tmp_path / "again.py").read_text()
     assert status(names, capsys)[0] == 0
+
+
+def test_a_module_comes_back_with_its_state(run: Any, capsys: Any) -> None:
+    network = Network().eval()
+    names = run(network, POINT)
+    again, x = names["network_1"], mg.tensor(POINT[0]).float()
+    assert again.second.weight is again.first.weight and not again.training
+    assert [n for n, _ in again.named_parameters()] == [n for n, _ in network.named_parameters()]
+    assert [p.requires_grad for p in again.parameters()] == [
+        p.requires_grad for p in network.parameters()
+    ]
+    for key, value in network.state_dict().items():
+        same(again.state_dict()[key].data, value.data)
+    np.testing.assert_array_equal(again(x).data, network(x).data)
+    found, said = status(names, capsys)
+    assert found == 1 and said.strip() == str(gradcheck(network, POINT))
+    assert "parameter first.weight of shape (3, 3): equal" in said
+
+
+@pytest.mark.parametrize(
+    ("fn", "called"),
+    [
+        (Held(scale=3.0), "gradcheck(held_1, "),
+        (Model().method, "gradcheck(model_1.method, "),
+        (Model(), "gradcheck(model_1, "),
+        (
+            mg.tensor([1.5]).double().mul,
+            "gradcheck((mg.from_numpy(np.array([1.5], dtype='float64')",
+        ),
+        (lambda x: NETWORKS[0](x.float()) + NETWORKS[1].rest[0](x.float()), "gradcheck(function"),
+    ],
+)
+def test_objects_and_their_methods(
+    fn: Any, called: str, run: Any, capsys: Any, tmp_path: Path
+) -> None:
+    names = run(fn, POINT)
+    text = (tmp_path / "again.py").read_text()
+    assert called in text
+    x = mg.tensor(POINT[0])
+    again = eval(text.partition("gradcheck(")[2].partition(", inputs")[0], names)
+    np.testing.assert_array_equal(again(x).data, fn(x).data)
+
+
+def test_names_of_objects_do_not_collide(run: Any) -> None:
+    held_1, other = 2.0, Held(scale=3.0)
+    names = run(lambda x: x * held_1 + other(x), POINT)
+    assert names["held_1"] == 2.0 and names["other"].scale == 3.0
 
 
 def test_an_importable_function_is_mended_by_mending_it(run: Any, capsys: Any, monkeypatch) -> None:
@@ -259,12 +341,23 @@ def test_few_numbers_are_written_out_and_many_packed() -> None:
 
 def _unwritable() -> list[Any]:
     lock: Any = iter(())
+
+    class Local:
+        def __call__(self, x: mg.Tensor) -> mg.Tensor:
+            return x
+
+    ring, local = Held(), Local()
+    ring.held = [ring]
     other = FunctionType((lambda x: x * FACTOR).__code__, {"FACTOR": 3.0, "mg": np})
     made: dict[str, Any] = {}
     exec("def typed(x): return x", made)
     return [
-        pytest.param(Model(), "Model is an object of type Model; only functions", id="an object"),
-        pytest.param(Model().method, "method is a method of an object of type Model", id="method"),
+        pytest.param(Own().method, "of type Own is more than its attributes: its class",
+                     id="an object with a way of its own"),
+        pytest.param(Held(scale=1.0, held=lock), "type Held, the attribute 'held': a value of type",
+                     id="an attribute"),
+        pytest.param(ring, "of type Held holds itself", id="a ring"),
+        pytest.param(local, "class .*Local of an object cannot be imported", id="a local class"),
         pytest.param(lambda x: next(lock), "refers to 'lock': .* list_iterator|tuple_iterator",
                      id="a closure over an iterator"),
         pytest.param(made["typed"], "typed has no source", id="typed in"),

@@ -5,8 +5,9 @@ tensors, shapes, layouts and whole programs, needs the package hypothesis, and i
 
 `checker` compares rules with derivatives that need none, and `autopsy` names the fault that
 explains a mismatch. `calls` draws calls of operations, `backends` and `everything` check them on
-every backend. `strategies` and `programs` draw inputs and graphs, `replay` writes a failing check
-as a script, `plugin` serves pytest, and `mutation` asks whether tests would notice a fault.
+every backend, `modules` makes a function of a module's parameters. `strategies` and `programs` draw
+inputs and graphs, `shapes` reads those that are typed; `replay` writes a failing check as a script,
+`plugin` serves pytest, and `mutation` asks whether tests would notice a fault.
 """
 
 from .autopsy import FAMILIES as FAMILIES

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ..nn.module import Module
-from ..nn.parameter import Parameter
 from ..tensor import Tensor
 from .checker.functions import as_array
 
@@ -17,6 +18,8 @@ from .checker.functions import as_array
 @dataclass(frozen=True)
 class Opened:
     """A module that takes its inputs, and behind them the parameters that it is to compute with.
+
+    What else it holds, frozen parameters and buffers, is given the precision of these.
 
     Attributes:
         call: the module, or a `functools.partial` of it.
@@ -39,6 +42,10 @@ class Opened:
         """Call the module with these inputs and parameters; afterwards it has its own again."""
         inputs = arguments[: len(arguments) - len(self.parameters)]
         given = dict(zip(self.parameters, arguments[len(inputs) :], strict=True))
+        precision = np.finfo(arguments[-1].dtype).dtype  # of complex numbers that of their parts
+        for name, tensor in _state(self.module).items():
+            if name not in given and tensor.dtype.kind == "f" and tensor.dtype != precision:
+                given[name] = tensor.to(precision)
         with holding(self.module, given):
             return self.call(*inputs)
 
@@ -76,24 +83,29 @@ def opened(fn: Any, inputs: Sequence[Any]) -> tuple[Any, list[Any]]:
 
 @contextmanager
 def holding(module: Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
-    """A module computes with these tensors in the places of its parameters meanwhile.
+    """A module computes with these tensors in the places of its parameters and buffers meanwhile.
 
     Args:
         module: which.
-        tensors: by the names of `named_parameters`; a parameter in several places is one.
+        tensors: by the names of `named_parameters` and `named_buffers`; what the module holds in
+            several places has one name.
     """
-    parameters = dict(module.named_parameters())
-    new = {id(parameters[name]): tensor for name, tensor in tensors.items()}
-    places: list[tuple[dict[str, Any], str, Parameter]] = [
+    state = _state(module)
+    new = {id(state[name]): tensor for name, tensor in tensors.items()}
+    places: list[tuple[dict[str, Any], str, Tensor]] = [
         (part.__dict__, name, value)
         for part in module.modules()
         for name, value in part.__dict__.items()
-        if isinstance(value, Parameter) and id(value) in new
+        if isinstance(value, Tensor) and id(value) in new
     ]
     try:
-        for attributes, name, parameter in places:  # a module refuses what is no Parameter
-            attributes[name] = new[id(parameter)]
+        for attributes, name, own in places:  # a module refuses what is no Parameter
+            attributes[name] = new[id(own)]
         yield
     finally:
-        for attributes, name, parameter in places:
-            attributes[name] = parameter
+        for attributes, name, own in places:
+            attributes[name] = own
+
+
+def _state(module: Module) -> dict[str, Tensor]:
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}

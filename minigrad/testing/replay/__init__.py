@@ -3,8 +3,8 @@
 The script uses public names alone, and no file but those the function was imported from. It prints
 the verdict; its status is 1 while the gradients are wrong, and 0 once they are mended.
 
-How a function is written is in `minigrad.testing.replay.source`, how numbers are is in
-`minigrad.testing.replay.literals`.
+How a function is written is in `minigrad.testing.replay.source`, how an object is in
+`minigrad.testing.replay.objects`, and how numbers are in `minigrad.testing.replay.literals`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def write(
 
     Numbers, types and strides of the inputs come back exactly: up to 200 numbers are written out,
     more are packed. A function that can be imported is imported, an operation is called, and a
-    lambda or a local function is written with all that it refers to.
+    lambda or a local function is written with all that it refers to. A module of a network, and
+    any other object that consists of its attributes, is made anew with these, its parameters too.
 
     Args:
         fn: what `gradcheck` takes: a function of tensors, or a pair of NumPy functions.

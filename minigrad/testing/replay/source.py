@@ -18,11 +18,17 @@ from typing import Any
 import numpy as np
 
 from ... import ops
+from ...nn.parameter import Parameter
 from ...ops.registry import OPERATIONS, Operation
+from ...tensor import Tensor
 from ..calls import Call
 from .literals import Numbers, Unwritable
+from .objects import Objects
 
-_RESERVED = ("main", "sys", "gradcheck", "gradcheck_on", "strided", "unpacked", "inf", "nan")
+_RESERVED = (
+    *("main", "sys", "gradcheck", "gradcheck_on"),
+    *("strided", "unpacked", "restored", "inf", "nan"),
+)
 """Names that the script gives to its own things."""
 
 
@@ -38,6 +44,7 @@ class Source:
         self._definitions: list[str] = []
         self._names: dict[str, Any] = {name: self for name in _RESERVED}
         self._names |= {"np": np, "mg": sys.modules["minigrad"], "sys": sys}
+        self._objects = Objects(self.value, self._defined, self._names.__contains__)
 
     def lines(self, imports: Sequence[str]) -> Iterator[str]:
         """Imports, these included, and definitions."""
@@ -50,7 +57,8 @@ class Source:
             modules.remove("import sys")
         yield from modules
         yield ""
-        for definition in (*self.numbers.helpers(), *self._definitions):
+        helpers = (*self.numbers.helpers(), *self._objects.helpers)
+        for definition in (*helpers, *self._definitions):
             yield ""
             yield definition
             yield ""
@@ -67,6 +75,11 @@ class Source:
             if type(value) is list:
                 return f"[{', '.join(inside)}]"
             return f"({', '.join(inside)}{',' if len(inside) == 1 else ''})"
+        if type(value) is dict:
+            pairs = (f"{self.numbers.literal(k)}: {self.value(v)}" for k, v in value.items())
+            return f"{{{', '.join(pairs)}}}"
+        if isinstance(value, Parameter):
+            return self._objects.parameter(value, "parameter")
         if isinstance(value, Operation) and OPERATIONS.get(value.name) is value:
             self.numbers.imports.add("from minigrad.ops.registry import OPERATIONS")
             return f"OPERATIONS[{value.name!r}]"
@@ -74,6 +87,8 @@ class Source:
             return self.function(value)
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             return self._fields(value)
+        if _is_object(value):
+            return self._objects.name(value, self._imported(type(value)))
         return self.numbers.literal(value)
 
     def function(self, fn: Any) -> str:
@@ -102,13 +117,20 @@ class Source:
             return imported
         if isinstance(fn, FunctionType):
             return self._by_source(fn)
+        if isinstance(fn, MethodType):
+            return self._method(fn)
         if dataclasses.is_dataclass(fn) and not isinstance(fn, type):
             return self._fields(fn)
-        what = "a method of an object" if isinstance(fn, MethodType) else "an object"
-        raise Unwritable(
-            f"{name or type(fn).__name__} is {what} of type {_owner(fn)}; only functions are "
-            "written, and what can be imported"
-        )
+        if isinstance(fn, type):
+            raise Unwritable(f"the class {fn.__qualname__} cannot be imported")
+        return self._objects.name(fn, self._imported(type(fn)))
+
+    def _method(self, fn: MethodType) -> str:
+        owner, name = fn.__self__, fn.__func__.__name__
+        if getattr(owner, name, None) != fn:
+            raise Unwritable(f"{name} is not what the object that it is bound to calls {name!r}")
+        text = self.value(owner)
+        return f"{text}.{name}" if text.isidentifier() else f"({text}).{name}"
 
     # What is built from other things
 
@@ -151,10 +173,14 @@ class Source:
         arguments += [f"{k}={self.value(v)}" for k, v in fn.keywords.items()]
         return f"functools.partial({', '.join(arguments)})"
 
+    def _defined(self, name: str, text: str, value: Any) -> None:
+        self._definitions.append(f"{name} = {text}")
+        self._names[name] = value
+
     def _fields(self, made: Any) -> str:
         kind = self._imported(type(made))
         if not kind:
-            raise Unwritable(f"the type {_owner(made)} cannot be imported")
+            raise Unwritable(f"the type {type(made).__qualname__} cannot be imported")
         fields = [f for f in dataclasses.fields(made) if f.init]
         inside = ", ".join(f"{f.name}={self.value(getattr(made, f.name))}" for f in fields)
         return f"{kind}({inside})"
@@ -284,9 +310,9 @@ def _import_order(line: str) -> tuple[bool, bool, str]:
     return "minigrad" in line, line.startswith("from"), line
 
 
-def _owner(thing: Any) -> str:
-    kind = type(thing.__self__) if isinstance(thing, MethodType) else type(thing)
-    return str(kind.__qualname__)
+def _is_object(value: Any) -> bool:
+    """Whether it is an object of a class that somebody wrote, and no number, text or array."""
+    return hasattr(value, "__dict__") and not isinstance(value, (type, np.dtype, Tensor))
 
 
 def _same(a: Any, b: Any) -> bool:
