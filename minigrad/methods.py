@@ -386,11 +386,11 @@ class TensorMethods:
     def lerp(self: Any, end: TensorLike, weight: TensorLike) -> Tensor:
         return ops.lerp(self, end, weight)
 
-    def softmax(self: Any, dim: builtins.int) -> Tensor:
-        return ops.softmax(self, dim)
+    def softmax(self: Any, dim: builtins.int, *, dtype: Any = None) -> Tensor:
+        return ops.softmax(self, dim, dtype=dtype)
 
-    def log_softmax(self: Any, dim: builtins.int) -> Tensor:
-        return ops.log_softmax(self, dim)
+    def log_softmax(self: Any, dim: builtins.int, *, dtype: Any = None) -> Tensor:
+        return ops.log_softmax(self, dim, dtype=dtype)
 
     def clone(self: Any) -> Tensor:
         return ops.clone(self)
@@ -428,14 +428,20 @@ class TensorMethods:
 
     # Reductions
 
-    def sum(self: Any, dim: Any = None, keepdim: builtins.bool = False) -> Tensor:
-        return ops.sum(self, dim, keepdim)
+    def sum(
+        self: Any, dim: Any = None, keepdim: builtins.bool = False, *, dtype: Any = None
+    ) -> Tensor:
+        return ops.sum(self, dim, keepdim, dtype=dtype)
 
-    def mean(self: Any, dim: Any = None, keepdim: builtins.bool = False) -> Tensor:
-        return ops.mean(self, dim, keepdim)
+    def mean(
+        self: Any, dim: Any = None, keepdim: builtins.bool = False, *, dtype: Any = None
+    ) -> Tensor:
+        return ops.mean(self, dim, keepdim, dtype=dtype)
 
-    def prod(self: Any, dim: Any = None, keepdim: builtins.bool = False) -> Tensor:
-        return ops.prod(self, dim, keepdim)
+    def prod(
+        self: Any, dim: Any = None, keepdim: builtins.bool = False, *, dtype: Any = None
+    ) -> Tensor:
+        return ops.prod(self, dim, keepdim, dtype=dtype)
 
     def all(self: Any, dim: Any = None, keepdim: builtins.bool = False) -> Tensor:
         return ops.all(self, dim, keepdim)
@@ -483,11 +489,11 @@ class TensorMethods:
     def logsumexp(self: Any, dim: Any, keepdim: builtins.bool = False) -> Tensor:
         return ops.logsumexp(self, dim, keepdim)
 
-    def cumsum(self: Any, dim: builtins.int) -> Tensor:
-        return ops.cumsum(self, dim)
+    def cumsum(self: Any, dim: builtins.int, *, dtype: Any = None) -> Tensor:
+        return ops.cumsum(self, dim, dtype=dtype)
 
-    def cumprod(self: Any, dim: builtins.int) -> Tensor:
-        return ops.cumprod(self, dim)
+    def cumprod(self: Any, dim: builtins.int, *, dtype: Any = None) -> Tensor:
+        return ops.cumprod(self, dim, dtype=dtype)
 
     # Shape
 

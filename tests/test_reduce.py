@@ -88,6 +88,27 @@ def test_the_type_stays(name, dtype):
     assert getattr(mg, name)(np.ones(3, dtype), **options).dtype == dtype
 
 
+@pytest.mark.parametrize(
+    "name", ["sum", "mean", "prod", "cumsum", "cumprod", "softmax", "log_softmax"]
+)
+@pytest.mark.parametrize("dtype", [np.float64, np.float16, np.int32])
+def test_a_type_can_be_asked_for(name, dtype):
+    options = {} if name in ("sum", "mean", "prod") else {"dim": 0}
+    x, function = mg.tensor([1, 2, 3]), getattr(mg, name)
+    if dtype == np.int32 and name in ("mean", "softmax", "log_softmax"):
+        with pytest.raises(TypeError, match="wants floating-point numbers, got int32"):
+            function(x, **options, dtype=dtype)
+        return
+    y = function(x, **options, dtype=dtype)
+    assert y.dtype == dtype
+    assert y.tolist() == function(x.to(dtype), **options).tolist()
+    assert y.tolist() == getattr(x, name)(**options, dtype=dtype).tolist()
+    if dtype == np.float64:
+        t = mg.tensor([1.0, 2.0], requires_grad=True)
+        function(t, **options, dtype=dtype).sum().backward()
+        assert t.grad.dtype == np.float32
+
+
 def test_float16_is_summed_in_float32():
     x = np.ones((4096, 1), np.float16)
     assert mg.sum(x, 0).item() == 4096.0  # float16 counts to 2048, then 2048 + 1 = 2048

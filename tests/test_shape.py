@@ -167,6 +167,17 @@ def test_pad(shape, data):
             np.testing.assert_array_equal(mg.pad(x, flat, mode).data, np.pad(x, pairs, theirs))
 
 
+def test_a_vector_of_nothing_can_be_joined_to_anything():
+    x = mg.tensor([[1.0, 2.0]], requires_grad=True)
+    empty = mg.tensor([], requires_grad=True)
+    y = mg.cat([empty, x, empty, x], 1)
+    assert y.tolist() == [[1.0, 2.0, 1.0, 2.0]]
+    y.backward(mg.tensor([[1.0, 2.0, 3.0, 4.0]]))
+    assert x.grad.tolist() == [[4.0, 6.0]] and empty.grad.shape == (0,)
+    assert mg.cat([empty, mg.tensor([1])]).dtype == mg.float32
+    assert mg.cat([empty, empty]).shape == (0,)
+
+
 def test_padding_of_booleans_is_false():
     assert mg.pad([True], (1, 1)).tolist() == [False, True, False]
     assert mg.pad([False], (0, 1), value=True).tolist() == [False, True]

@@ -41,6 +41,11 @@ def _part(index: tuple[Any, ...]) -> Callable[[Any], Tensor]:
     return lambda g: getitem(g, index)
 
 
+def _nothing(g: Any) -> Tensor:
+    """The rule of a vector of no elements."""
+    return getitem(reshape(g, -1), slice(0))
+
+
 # Several into one
 
 
@@ -49,6 +54,7 @@ def _part(index: tuple[Any, ...]) -> Callable[[Any], Tensor]:
         sample([real(2, 3), real(0, 3), real(1, 3)]),
         sample([real(2, 3), real(2, 2)], dim=-1),
         sample([real(2)]),
+        sample([real(0), real(2, 3), real(1, 3)]),
     ],
     kind="linear",
     errors=[
@@ -62,6 +68,9 @@ def _part(index: tuple[Any, ...]) -> Callable[[Any], Tensor]:
 def cat(tensors: Sequence[TensorLike], dim: int = 0) -> Tensor:
     """The tensors behind one another along `dim`; in the others they have the same lengths.
 
+    As in PyTorch, a vector of no elements, such as `tensor([])`, may stand among tensors of any
+    shape: there is nothing of it in the result, to which its type counts.
+
     Raises:
         ValueError: if the shapes do not fit.
     """
@@ -69,18 +78,22 @@ def cat(tensors: Sequence[TensorLike], dim: int = 0) -> Tensor:
     for i, x in enumerate(xs):
         if not x.ndim:
             raise ValueError(f"cat: tensor {i} has no dimensions; use stack")
-    axis = axis_of(dim, xs[0].ndim, "cat")
-    first = xs[0].shape
+    first = next((x.shape for x in xs if x.shape != (0,)), (0,))
+    axis = axis_of(dim, len(first), "cat")
     for i, x in enumerate(xs):
         shape = x.shape
-        if shape[:axis] + shape[axis + 1 :] != first[:axis] + first[axis + 1 :]:
+        if shape != (0,) and shape[:axis] + shape[axis + 1 :] != first[:axis] + first[axis + 1 :]:
             raise ValueError(
-                f"cat: tensors 0 and {i} have shapes {first} and {shape}, which differ beside dim "
-                f"{axis}"
+                f"cat: tensors of shapes {first} and {shape} (number {i}) differ beside dim {axis}"
             )
-    y = array_module(xs[0].data).concatenate([x.data for x in xs], axis)
-    edges, start, before = [], 0, (slice(None),) * axis
+    parts = [x for x in xs if x.shape != (0,)] or xs
+    y = array_module(xs[0].data).concatenate([x.data for x in parts], axis)
+    start, before = 0, (slice(None),) * axis
+    edges: list[Any] = []
     for x in xs:
+        if len(x.shape) < len(first):
+            edges.append((x, _nothing, None))
+            continue
         end = start + x.data.shape[axis]
         edges.append((x, _part((*before, slice(start, end))), None))
         start = end

@@ -1,7 +1,7 @@
 """Sums, means and other numbers that sum up a tensor along some of its dimensions.
 
 `dim` is None (or empty, as in PyTorch) for all dimensions, an integer, or several; `keepdim` keeps
-the summed-up dimensions, of length 1.
+the summed-up dimensions, of length 1. `dtype` converts the elements first.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from .. import dtypes
 from ..arguments import axes_of
 from ..recording import record, record_view
 from ..tensor import Tensor, TensorLike, as_tensor, wrap
+from .cast import to
 from .registry import booleans, differentiable, fails, integers, real, sample
 
 SLICES = [
@@ -53,6 +54,11 @@ def shape_kept(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]
 def length(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
     """How many elements are summed up into one."""
     return math.prod(shape[i] for i in axes)
+
+
+def as_type(x: TensorLike, dtype: Any) -> Tensor:
+    """`x` as a tensor, of that type if it is not None."""
+    return as_tensor(x) if dtype is None else to(x, dtype=dtype)
 
 
 # Sums
@@ -92,8 +98,16 @@ def spread(x: TensorLike, shape: tuple[int, ...], dim: Any = None) -> Tensor:
     return record_view(spread, y, (x, lambda g: sum(g, axes, len(before) == len(shape)), None))
 
 
-@differentiable([*SLICES, sample(integers(2, 3, high=5), 0)], kind="linear", errors=WRONG_DIMS)
-def sum(x: TensorLike, dim: Any = None, keepdim: bool = False) -> Tensor:
+@differentiable(
+    [
+        *SLICES,
+        sample(integers(2, 3, high=5), 0),
+        sample(integers(2, 3, high=5), dtype=np.float64),
+    ],
+    kind="linear",
+    errors=WRONG_DIMS,
+)
+def sum(x: TensorLike, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The sum over the dimensions; of integers and booleans an int64. VJP: g, repeated.
 
     Raises:
@@ -102,10 +116,12 @@ def sum(x: TensorLike, dim: Any = None, keepdim: bool = False) -> Tensor:
     >>> sum([[1.0, 2.0], [3.0, 4.0]], dim=0)
     tensor([4., 6.])
     """
-    x = as_tensor(x)
+    x = as_type(x, dtype)
     shape = x.data.shape
     axes = axes_for(dim, len(shape), "sum")
     y = total(x.data, axes, keepdim)
+    if dtype is not None:
+        y = y.astype(dtype, copy=False)
     return record(sum, y, (x, lambda g: spread(g, shape, axes), None))
 
 
@@ -130,21 +146,24 @@ def real_numbers(x: TensorLike, name: str) -> Tensor:
 
 
 @differentiable(
-    [s for s in SLICES if s.args[0].shape != (2, 0, 3)],
+    [
+        *(s for s in SLICES if s.args[0].shape != (2, 0, 3)),
+        sample(integers(2, 3, high=5), 0, dtype=np.float64),
+    ],
     kind="linear",
     errors=[*WRONG_DIMS, NOT_REAL],
 )
-def mean(x: TensorLike, dim: Any = None, keepdim: bool = False) -> Tensor:
+def mean(x: TensorLike, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The mean over the dimensions; of nothing NaN. VJP: g / n, repeated, n the number of elements.
 
     Raises:
-        TypeError: for integers.
+        TypeError: for integers (unless `dtype` is another type).
         IndexError: for a dimension that does not exist; ValueError: for one named twice.
 
     >>> mean([[1.0, 2.0], [3.0, 4.0]], dim=1)
     tensor([1.5, 3.5])
     """
-    x = real_numbers(x, "mean")
+    x = real_numbers(as_type(x, dtype), "mean")
     shape = x.data.shape
     axes = axes_for(dim, len(shape), "mean")
     n = length(shape, axes)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from minigrad_kernels.arrays import array_module
 
 from .. import dtypes
@@ -16,7 +18,7 @@ from ..arguments import axis_of
 from ..graph import OUTPUT
 from ..recording import operands, record
 from ..tensor import Tensor, TensorLike, as_tensor
-from .reduce import SLICES, WRONG_DIMS, axes_for, spread
+from .reduce import SLICES, WRONG_DIMS, as_type, axes_for, spread
 from .registry import differentiable, fails, integers, real, sample
 from .shape import flip, permute, reshape
 
@@ -37,11 +39,13 @@ WRONG_DIM = [
 _WIDE = {"f": dtypes.float64, "c": dtypes.complex128}
 
 
-def _accumulated(name: str, x: Tensor, axis: int) -> Any:
+def _accumulated(name: str, x: Tensor, axis: int, dtype: Any) -> Any:
     """NumPy's running sums or products: of integers and booleans in int64, and of others in double
     precision, since they are taken one by one, and every step rounds."""
     array = x.data
-    dtype = dtypes.int64 if array.dtype.kind in "biu" else array.dtype
+    if dtype is None:
+        dtype = dtypes.int64 if array.dtype.kind in "biu" else array.dtype
+    dtype = np.dtype(dtype)
     if not array.ndim:
         return array.astype(dtype)
     wide = _WIDE.get(dtype.kind, dtype)
@@ -49,9 +53,15 @@ def _accumulated(name: str, x: Tensor, axis: int) -> Any:
     return y.astype(dtype, copy=False)
 
 
-@differentiable([*ALONG, sample(integers(3, high=5), 0)], kind="linear", errors=WRONG_DIM)
-def cumsum(x: TensorLike, dim: int) -> Tensor:
+@differentiable(
+    [*ALONG, sample(integers(3, high=5), 0), sample(integers(3, high=5), 0, dtype=np.float64)],
+    kind="linear",
+    errors=WRONG_DIM,
+)
+def cumsum(x: TensorLike, dim: int, *, dtype: Any = None) -> Tensor:
     """Running sums along a dimension, y[t] = x[0] + ... + x[t]; of integers an int64.
+
+    `dtype` converts the elements first.
 
     VJP: g[t] + g[t+1] + ..., running sums from the end.
 
@@ -61,9 +71,9 @@ def cumsum(x: TensorLike, dim: int) -> Tensor:
     >>> cumsum([1, 2, 3], dim=0)
     tensor([1, 3, 6])
     """
-    x = as_tensor(x)
+    x = as_type(x, dtype)
     axis = axis_of(dim, x.ndim, "cumsum")
-    y = _accumulated("cumsum", x, axis)
+    y = _accumulated("cumsum", x, axis, dtype)
     return record(cumsum, y, (x, lambda g: _reversed(cumsum(_reversed(g, axis), axis), axis), None))
 
 
@@ -74,9 +84,15 @@ def _reversed(x: Any, axis: int) -> Tensor:
 # Products
 
 
-@differentiable([*ALONG, sample(integers(3, high=5), 0)], kind="smooth", errors=WRONG_DIM)
-def cumprod(x: TensorLike, dim: int) -> Tensor:
+@differentiable(
+    [*ALONG, sample(integers(3, high=5), 0), sample(integers(3, high=5), 0, dtype=np.float64)],
+    kind="smooth",
+    errors=WRONG_DIM,
+)
+def cumprod(x: TensorLike, dim: int, *, dtype: Any = None) -> Tensor:
     """Running products along a dimension, y[t] = x[0] * ... * x[t]; of integers an int64.
+
+    `dtype` converts the elements first.
 
     VJP: y[t-1] * s[t] where s[t] = g[t] + x[t+1] * s[t+1], with y[-1] = 1: right at zeros too.
 
@@ -86,13 +102,13 @@ def cumprod(x: TensorLike, dim: int) -> Tensor:
     >>> cumprod([1, 2, 3, 4], dim=0)
     tensor([ 1,  2,  6, 24])
     """
-    x = as_tensor(x)
+    x = as_type(x, dtype)
     axis = axis_of(dim, x.ndim, "cumprod")
 
     def rule(g: Any, x: Any, y: Any) -> Any:
         return shift(y, axis, 1) * _from_the_end(x, g, axis) if g.ndim else g
 
-    return record(cumprod, _accumulated("cumprod", x, axis), (x, rule, (x, OUTPUT)))
+    return record(cumprod, _accumulated("cumprod", x, axis, dtype), (x, rule, (x, OUTPUT)))
 
 
 def _from_the_end(a: Any, g: Any, axis: int) -> Tensor:
@@ -101,12 +117,18 @@ def _from_the_end(a: Any, g: Any, axis: int) -> Tensor:
 
 
 @differentiable(
-    [s for s in SLICES if s.args[0].shape != (2, 0, 3)] + [sample(integers(4, high=5))],
+    [
+        *(s for s in SLICES if s.args[0].shape != (2, 0, 3)),
+        sample(integers(4, high=5)),
+        sample(integers(4, high=5), dtype=np.float64),
+    ],
     kind="smooth",
     errors=WRONG_DIMS,
 )
-def prod(x: TensorLike, dim: Any = None, keepdim: bool = False) -> Tensor:
+def prod(x: TensorLike, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The product over the dimensions; of integers and booleans an int64, of nothing 1.
+
+    `dtype` converts the elements first.
 
     VJP: g times the product of the other elements, which is right at zeros too.
 
@@ -116,10 +138,11 @@ def prod(x: TensorLike, dim: Any = None, keepdim: bool = False) -> Tensor:
     >>> prod([[1.0, 2.0], [3.0, 4.0]], dim=1)
     tensor([ 2., 12.])
     """
-    x = as_tensor(x)
+    x = as_type(x, dtype)
     array = x.data
     axes = axes_for(dim, array.ndim, "prod")
-    dtype = dtypes.int64 if array.dtype.kind in "biu" else array.dtype
+    if dtype is None:
+        dtype = dtypes.int64 if array.dtype.kind in "biu" else array.dtype
     y = array.prod(axis=axes, keepdims=keepdim, dtype=dtype)
     return record(prod, y, (x, lambda g, x: spread(g, x.shape, axes) * _others(x, axes), x))
 

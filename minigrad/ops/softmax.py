@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 import minigrad_kernels as kernels
 
 from ..arguments import axis_of
@@ -11,7 +13,7 @@ from ..graph import OUTPUT
 from ..recording import record
 from ..tensor import Tensor, TensorLike
 from .elementwise import gradient_operands
-from .reduce import real_numbers, sum as sum_
+from .reduce import as_type, real_numbers, sum as sum_
 from .registry import differentiable, fails, integers, real, sample
 from .shape import reshape
 from .unary import exp
@@ -23,6 +25,7 @@ SAMPLES = [
     sample(real(), dim=-1),
     sample(real(3, 0), dim=1),
     sample(real(0, 3), dim=1),
+    sample(integers(2, 3, high=5), 1, dtype=np.float64),
 ]
 PAIRS = [sample(real(2, 3), real(2, 3), 1), sample(real(3, 2), real(3, 2), 0)]
 
@@ -49,7 +52,7 @@ def _softmax_rule(axis: int) -> Any:
 
 
 @differentiable(SAMPLES, kind="smooth", errors=_refused("softmax"))
-def softmax(input: TensorLike, dim: int) -> Tensor:
+def softmax(input: TensorLike, dim: int, *, dtype: Any = None) -> Tensor:
     """exp(x) / sum(exp(x)) along `dim`. VJP: y * (g - sum(g * y)), y the output.
 
     Entries of -inf get probability 0; where all are -inf, NaN.
@@ -61,7 +64,7 @@ def softmax(input: TensorLike, dim: int) -> Tensor:
     >>> softmax([[0.0, 0.0, -1e4]], dim=1)
     tensor([[0.5, 0.5, 0. ]])
     """
-    x = real_numbers(input, "softmax")
+    x = real_numbers(as_type(input, dtype), "softmax")
     axis = axis_of(dim, x.ndim, "softmax")
     if not x.ndim:
         return reshape(softmax(reshape(x, 1), 0), ())
@@ -89,7 +92,7 @@ def _gradient_arguments(
 
 
 @differentiable(SAMPLES, kind="smooth", errors=_refused("log_softmax"))
-def log_softmax(input: TensorLike, dim: int) -> Tensor:
+def log_softmax(input: TensorLike, dim: int, *, dtype: Any = None) -> Tensor:
     """x - log(sum(exp(x))) along `dim`. VJP: g - exp(y) * sum(g), y the output.
 
     Raises:
@@ -99,7 +102,7 @@ def log_softmax(input: TensorLike, dim: int) -> Tensor:
     >>> log_softmax([0.0, -1e4], dim=0)
     tensor([     0., -10000.])
     """
-    x = real_numbers(input, "log_softmax")
+    x = real_numbers(as_type(input, dtype), "log_softmax")
     axis = axis_of(dim, x.ndim, "log_softmax")
     if not x.ndim:
         return reshape(log_softmax(reshape(x, 1), 0), ())
