@@ -170,6 +170,26 @@ def test_a_wrong_gradient_leaves_a_replay(mine: str, capsys: Any) -> None:
     assert done.stdout.startswith("gradcheck of half: WRONG")
 
 
+def test_numbers_outside_a_domain(mine: str, capsys: Any) -> None:
+    Path("other.py").write_text("import minigrad as mg\ndef nan(x): return mg.log(x)\n")
+    assert run("other.py:nan", "--shapes", "9") == 1
+    shown = capsys.readouterr().out
+    assert "NaN or infinity" in shown and "drawn from [-2, 2): see --low, --high" in shown
+    assert run("other.py:nan", "--shapes", "9", "--low", "1") == 0
+    assert "drawn" not in capsys.readouterr().out
+
+
+def test_a_terminal_is_not_wide(mine: str, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("mine:layer", "--shapes", "2x3,3x4") == 0
+    plain = capsys.readouterr().out
+    assert max(map(len, plain.splitlines())) > 79
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert run("mine:layer", "--shapes", "2x3,3x4") == 0
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 79 and shown.split() == plain.split()
+
+
 def test_a_plot(mine: str, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     assert run("mine:half", "--shapes", "3", "--plot", "error.png") == 1
@@ -192,15 +212,19 @@ NOT_HERE = [name for name, b in BACKENDS.items() if not b.available]
     [
         ([], "name one function, such as package.module:function; or use --all"),
         (["mine:half", "mine:layer"], "name one function"),
-        (["mine:half"], "--shapes is missing"),
+        (["mine:half"], "--shapes is missing: those of (x), such as"),
+        (["mine:layer"], "--shapes is missing: those of (x, w), such as"),
+        (["mine:pair"], "--shapes is missing: those of (x), such as"),
         (["mine", "--shapes", "3"], "module:function or file.py:function, got 'mine'"),
+        (["mine.half", "--shapes", "3"], "got 'mine.half'; is it mine:half?"),
+        (["miine:half", "--shapes", "3"], "there is no module 'miine'; is it mine?"),
         ([":half", "--shapes", "3"], "got ':half'"),
         (["mine:", "--shapes", "3"], "got 'mine:'"),
         (["other.py:half", "--shapes", "3"], "there is no file 'other.py'"),
         (["other:half", "--shapes", "3"], "there is no module 'other'"),
         (["mine.other:half", "--shapes", "3"], "there is no module 'mine.other'"),
         (["mine:hafl", "--shapes", "3"], "mine has no 'hafl'; is it half?"),
-        (["mine:Family.friend", "--shapes", "3"], "mine has no 'Family.friend'"),
+        (["mine:Family.friend", "--shapes", "3"], "has no 'Family.friend'; it has member"),
         (["mine:number", "--shapes", "3"], "mine:number is a int, wants a function or a pair"),
         (["mine:three", "--shapes", "3"], "mine:three is a tuple, but not a pair of functions"),
         (["mine:half", "--shapes", "3y4"], "shapes: each is written 3x4, or scalar for a single"),

@@ -231,7 +231,7 @@ def test_a_vacuous_sample_lets_mutants_survive(package: Path) -> None:
     assert survived >= {"negated", "doubled", "detached"}
     text = str(report)
     assert "SURVIVED: gate[0] lambda:" in text
-    assert "to see it: with minigrad.testing.mutation.mutated('gate[0] lambda:" in text
+    assert "to see it: with mutated('gate[0] lambda:" in text
 
 
 def test_the_command_fails_for_survivors(package: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -272,6 +272,8 @@ def test_survivors_are_tried_on_tests_those_that_mention_the_operation_first(pac
     assert suite.on_rule(Mutant("gate", rule, "negated")) == f"{file}::test_gate"
     # There one entry is all of them.
     assert suite.on_rule(Mutant("gate", rule, "one entry")) == f"{file}::test_something_else"
+    # The project's tests use processes of their own; a test that names the operation is the first.
+    (package / "pytest.ini").write_text("[pytest]\naddopts = -n 2\n", encoding="utf-8")
     one = Suite(tests / "deep" / "test_user.py", 100)
     assert one.on_rule(Mutant("gate", rule, "doubled")) == f"{file}::test_gate"
 

@@ -181,6 +181,17 @@ def test_objects_and_their_methods(
     np.testing.assert_array_equal(again(x).data, fn(x).data)
 
 
+def nan(x: mg.Tensor) -> mg.Tensor:
+    return x * 3.0
+
+
+def test_a_function_may_be_called_what_the_script_calls_something(
+    run: Any, capsys: Any, tmp_path: Path
+) -> None:
+    assert status(run(nan, [*POINT]), capsys)[0] == 0
+    assert " import nan as nan_2\n" in (tmp_path / "again.py").read_text()
+
+
 def test_names_of_objects_do_not_collide(run: Any) -> None:
     held_1, other = 2.0, Held(scale=3.0)
     names = run(lambda x: x * held_1 + other(x), POINT)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import functools
+import inspect
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import perf_counter
@@ -83,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
         RuntimeError,
         MemoryError,
     ) as error:
-        words = str(error).removeprefix("gradcheck: ")
+        words = " ".join(str(error).removeprefix("gradcheck: ").split())
         print(f"minigrad gradcheck: {words}", file=sys.stderr)
         return 2
 
@@ -96,18 +99,22 @@ def _one_function(options: argparse.Namespace) -> int:
 
     if len(options.what) != 1:
         raise BadTarget("name one function, such as package.module:function; or use --all")
-    if options.shapes is None:
-        raise BadTarget("--shapes is missing: those of the inputs, such as --shapes 3x4,4x5")
     if options.jobs is not None:
         raise BadTarget("--jobs is for --all")
-    inputs = inputs_of(options)
     (name,) = options.what
+    inputs = inputs_of(options) if options.shapes is not None else None
     fn = _function(name, dict(options.option), options.seed)
+    if inputs is None:
+        raise BadTarget(f"--shapes is missing: those of {_arguments(fn)}, such as --shapes 3x4,4x5")
     checked = {key: getattr(options, key) for key in ("order", "kind", "seed")}
     right = True
     for backend in chosen(options.backends) if options.backends is not None else [None]:
         verdict = _verdict(name, fn, inputs, backend, checked)
-        print(f"on {backend}: {verdict}" if backend else verdict, flush=True)
+        print(folded(f"on {backend}: {verdict}" if backend else str(verdict)), flush=True)
+        if any("NaN or infinity" in problem for problem in verdict.problems):
+            print(
+                f"the inputs are drawn from [{options.low:g}, {options.high:g}): see --low, --high"
+            )
         right = right and verdict.ok
         if options.plot is not None:
             verdict.plot(options.plot)
@@ -149,6 +156,28 @@ def _built(name: str, kind: type, given: dict[str, Any], seed: int) -> Any:
             f"{name} is a class, and making a module of it raises {type(error).__name__}: {error} "
             "(its arguments are given as --option name=value)"
         ) from error
+
+
+def _arguments(fn: Any) -> str:
+    """What a function takes, as far as it tells."""
+    try:
+        return f"{inspect.signature(fn[0] if isinstance(fn, tuple) else fn)}"
+    except (TypeError, ValueError):  # of a function that is not written in Python
+        return "the inputs"
+
+
+def folded(text: str) -> str:
+    """The text as it fits a terminal; elsewhere, as in a file or a pipe, it stays as it is."""
+    if not sys.stdout.isatty():
+        return text
+    width = max(40, shutil.get_terminal_size().columns - 1)
+    lines = []
+    for line in text.splitlines():
+        indent = " " * (len(line) - len(line.lstrip()) + 4)
+        lines += textwrap.wrap(line, width, subsequent_indent=indent, break_on_hyphens=False) or [
+            ""
+        ]
+    return "\n".join(lines)
 
 
 def _verdict(

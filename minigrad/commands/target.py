@@ -11,6 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+MANY = 12  # names that are still worth a look
+
 
 class BadTarget(Exception):
     """What was named is not there, or not what the command takes; the message says which."""
@@ -26,7 +28,9 @@ def load(name: str) -> Any:
     """
     place, colon, path = name.rpartition(":")
     if not colon or not place or not path:
-        raise BadTarget(f"wants package.module:function or file.py:function, got {name!r}")
+        raise BadTarget(
+            f"wants package.module:function or file.py:function, got {name!r}{_colon(name)}"
+        )
     module = _file(place) if place.endswith(".py") else _module(place)
     found: Any = module
     for part in path.split("."):
@@ -41,9 +45,34 @@ def load(name: str) -> Any:
     return found
 
 
+def _colon(name: str) -> str:
+    """What may be meant by a name without a colon."""
+    if name.endswith(".py") or ":" in name:
+        return ""
+    module, _, function = name.rpartition(".")
+    return f"; is it {module}:{function}?" if module and function else ""
+
+
 def _similar(name: str, owner: Any) -> str:
-    public = [n for n in vars(owner) if not n.startswith("_")] if hasattr(owner, "__dict__") else []
+    """Names that may be meant; else all there are, if they are few."""
+    things = vars(owner) if hasattr(owner, "__dict__") else {}
+    public = [n for n, thing in things.items() if not n.startswith("_") and _taken(thing)]
     near = difflib.get_close_matches(name, public, n=3)
+    if near or not 0 < len(public) <= MANY:
+        return f"; is it {' or '.join(near)}?" if near else ""
+    return f"; it has {', '.join(public)}"
+
+
+def _taken(thing: Any) -> bool:
+    """Whether it is what a command takes."""
+    return callable(thing) or isinstance(thing, tuple)
+
+
+def _modules(name: str) -> str:
+    """Modules in the current folder that may be meant."""
+    here = [p.stem for p in Path.cwd().glob("*.py")]
+    here += [p.name for p in Path.cwd().iterdir() if (p / "__init__.py").is_file()]
+    near = difflib.get_close_matches(name, here, n=3)
     return f"; is it {' or '.join(near)}?" if near else ""
 
 
@@ -80,7 +109,8 @@ def _module(place: str) -> ModuleType:
         return importlib.import_module(place)
     except ModuleNotFoundError as error:
         if error.name is not None and (place == error.name or place.startswith(f"{error.name}.")):
-            raise BadTarget(f"there is no module {error.name!r}") from None
+            near = _modules(error.name) if "." not in error.name else ""
+            raise BadTarget(f"there is no module {error.name!r}{near}") from None
         raise BadTarget(f"importing {place} raises {type(error).__name__}: {error}") from error
     except (Exception, SystemExit) as error:  # an exit with 0 would pass for success
         raise BadTarget(f"importing {place} raises {type(error).__name__}: {error}") from error

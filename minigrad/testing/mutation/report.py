@@ -112,6 +112,8 @@ class Report:
         for status in ("survived", "timeout"):
             for r in self.of(status):
                 yield from _survivor(r)
+        if self.of("survived") or self.of("timeout"):
+            yield "mutated and damaged are contexts of minigrad.testing.mutation: try them"
         counts = ", ".join(f"{len(self.of(s))} {s}" for s in STATUSES if self.of(s))
         yield f"{counts or 'nothing to break'}; {self.seconds:.0f} s"
         if self.results:
@@ -130,7 +132,7 @@ def _survivor(r: Result) -> Iterator[str]:
     yield f"{'SURVIVED' if r.status == 'survived' else 'NOT JUDGED IN TIME'}: {m}"
     yield f"    {r.how}"
     if m.operation == "engine":
-        yield f"    to see it: with minigrad.testing.mutation.damaged({m.mutation!r}): ..."
+        yield f"    to see it: with damaged({m.mutation!r}): ..."
     else:
-        arguments = ", ".join(map(repr, (m.rule, m.mutation, m.variant)))
-        yield f"    to see it: with minigrad.testing.mutation.mutated({arguments}): ..."
+        given = (m.rule, m.mutation, m.variant) if m.variant else (m.rule, m.mutation)
+        yield f"    to see it: with mutated({', '.join(map(repr, given))}): ..."

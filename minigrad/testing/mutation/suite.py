@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import minigrad
@@ -23,7 +24,7 @@ MACHINES = re.compile("cuda|cupy|emulator|benchmark|gpu|kernel|mutation|docs|exa
 """Files among the library's own tests that ask for no gradients: of kernels, of machines, ..."""
 
 EVERY_OPERATION = "test_every_operation.py"
-NOTHING_COLLECTED = 5
+FAILED, INTERRUPTED, NOTHING_COLLECTED = 1, 2, 5
 
 
 class TooSlow(Exception):
@@ -111,6 +112,8 @@ class Suite:
         }
         plugin = f"{__package__}.pytest_plugin"
         options = ["-x", "-q", "--tb=no", "-rfE", "-p", "no:cacheprovider", "-p", plugin]
+        # A project may ask for processes of its own, but here there is one beside each core.
+        options += ["-n0"] if find_spec("xdist") else []
         try:
             done = subprocess.run(
                 [sys.executable, "-m", "pytest", *options, "--rootdir", ".", *what],
@@ -125,7 +128,7 @@ class Suite:
         if done.returncode in (0, NOTHING_COLLECTED):
             return ""
         failed = re.findall(r"^(?:FAILED|ERROR) (\S+?::.+?)(?: - .*)?$", done.stdout, re.MULTILINE)
-        if done.returncode != 1 or not failed:
+        if done.returncode not in (FAILED, INTERRUPTED) or not failed:
             last = (done.stdout + done.stderr).strip().splitlines()[-5:]
             raise RuntimeError("mutate: pytest could not run the tests: " + " / ".join(last))
         return str(failed[0])

@@ -197,13 +197,15 @@ class Source:
             return None
         first = path.partition(".")[0]
         owner = getattr(sys.modules[thing.__module__], first)
-        if first in self._names:
-            if not _same(self._names[first], owner):
-                raise Unwritable(f"two things are called {first!r}")
-            return str(path)
-        self._names[first] = owner
-        self.numbers.imports.add(f"from {module} import {first}")
-        return str(path)
+        name, number = first, 1
+        while name in self._names and not _same(self._names[name], owner):
+            number += 1
+            name = f"{first}_{number}"
+        if name not in self._names:
+            self._names[name] = owner
+            renamed = "" if name == first else f" as {name}"
+            self.numbers.imports.add(f"from {module} import {first}{renamed}")
+        return name + str(path)[len(first) :]
 
     def _module(self, name: str) -> str | None:
         """The name by which a script can import a module, its folder noted; None if it cannot."""
