@@ -93,8 +93,8 @@ def warpgroup_product(
     if not capable(c):
         capability = str(c.device.compute_capability)
         raise LaunchError(
-            "warpgroup_product: only GPUs of compute capability 9.0 multiply by warpgroups; this one"
-            f" has {capability[:-1]}.{capability[-1]}"
+            "warpgroup_product: only GPUs of compute capability 9.0 multiply by warpgroups; this "
+            f"one has {capability[:-1]}.{capability[-1]}"
         )
     rows, columns, depth = sizes
     chosen = chosen or plan(TILES, *sizes, operands.outer * operands.inner)

@@ -18,7 +18,7 @@ struct Operand {
 
   // Where a chunk is: `row`, a multiple of 8 if across; `part`, the term if across, else which half
   // of the row's terms.
-  unsigned place(unsigned row, unsigned part) const {
+  CUDA_ON_CPU_UNWATCHED unsigned place(unsigned row, unsigned part) const {
     unsigned at = start, group = row / 8, wide = width / CHUNK;
     if (across && wide == 1) {
       at += group * stride + part / 8 * leading + part % 8 * CHUNK;
@@ -31,14 +31,16 @@ struct Operand {
   }
 
   // That of the chunk with this number of those from `row` on.
-  unsigned place_of(unsigned row, unsigned number) const {
+  CUDA_ON_CPU_UNWATCHED unsigned place_of(unsigned row, unsigned number) const {
     return across ? place(row + number / 16 * 8, number % 16) : place(row + number / 2, number % 2);
   }
 };
 
 struct alignas(CHUNK) Chunk {
   unsigned long long low, high;
-  bool operator==(const Chunk& other) const { return low == other.low && high == other.high; }
+  CUDA_ON_CPU_UNWATCHED bool operator==(const Chunk& other) const {
+    return low == other.low && high == other.high;
+  }
 };
 
 CUDA_ON_CPU_UNWATCHED inline unsigned shared_address(const void* shared, Place place) {

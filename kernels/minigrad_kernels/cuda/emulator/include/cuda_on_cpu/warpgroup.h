@@ -40,7 +40,7 @@ struct Product {
   Place place;
   Chunk chunks[CHUNKS_OF_A + 2 * MOST_COLUMNS];  // what it has read
 
-  unsigned count() const { return CHUNKS_OF_A + 2 * columns; }
+  CUDA_ON_CPU_UNWATCHED unsigned count() const { return CHUNKS_OF_A + 2 * columns; }
 };
 
 // Sums of a warp that products add to: their numbers are here, and NaN in the lanes' registers.
@@ -159,7 +159,7 @@ inline void read_again(Product* product) {
 
 CUDA_ON_CPU_UNWATCHED inline bool same_request(const Request& a, const Request& b) {
   return a.a == b.a && a.b == b.b && a.a_across == b.a_across && a.b_across == b.b_across &&
-         a.columns == b.columns && a.multiply == b.multiply && a.place == b.place;
+         a.columns == b.columns && a.multiply == b.multiply && a.place.line == b.place.line;
 }
 
 CUDA_ON_CPU_UNWATCHED inline const Request& request_of(const Thread& lane) {
@@ -200,7 +200,7 @@ CUDA_ON_CPU_UNWATCHED inline void check_group(unsigned warp, const Request& requ
     begun = {request.a, request.b, request.place};
     group.count++;
   } else if (group.count - number <= MOST_AHEAD &&
-             !(begun.a == request.a && begun.b == request.b && begun.place == request.place)) {
+             !(begun.a == request.a && begun.b == request.b && begun.place.line == request.place.line)) {
     report(request.place, "%s: warp %u begins another product than a warp of its group in %s:%d",
            request.operation, warp, begun.place.file, begun.place.line);
     stop_block();
