@@ -60,7 +60,7 @@ def inplace(x: Tensor, operation: Callable[..., Tensor], *args: Any, **options: 
         raise ValueError(f"{name}: the result has shape {result.shape}, the tensor {x.shape}")
     if dtypes.category(result.dtype) > dtypes.category(x.dtype):
         raise TypeError(f"{name}: the result is {result.dtype}, the tensor holds {x.dtype}")
-    recorded = result.node is not None and dtypes.is_floating(x.dtype)
+    recorded = result.node is not None and x.dtype.kind in "fc"  # others have no gradients
     if recorded and _is_shared_view(x):
         raise RuntimeError(
             f"{name}: the tensor is a view, and the graph of the tensor whose memory it shows "

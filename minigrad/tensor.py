@@ -423,14 +423,16 @@ def to_array(data: Any, dtype: Any = None) -> Any:
 
 
 _DOUBLE = (dtypes.float64, dtypes.complex128)
+_OF_PYTHON = (float, int, complex, bool)
 
 
 def _holds_double(data: Any) -> bool:
     """Whether something in nested lists has one of these types by itself. Python's numbers have
     none, although NumPy reads them as such."""
     if isinstance(data, (list, tuple)):
-        return any(map(_holds_double, data))
-    if isinstance(data, Tensor) or is_array(data) or isinstance(data, np.generic):
+        # Long lists are of Python's numbers: those do not cost a call.
+        return any(_holds_double(x) for x in data if x.__class__ not in _OF_PYTHON)
+    if isinstance(data, (Tensor, np.generic)) or is_array(data):
         return data.dtype in _DOUBLE
     return hasattr(data, "__array__")
 
