@@ -160,6 +160,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """Check what markers ask for, then run the test; both on its backend."""
+    __tracebackhide__ = True
     markers = list(item.iter_markers("gradients"))
     if not markers and _backend(item) is None:
         return (yield)

@@ -107,6 +107,11 @@ def test_a_module_has_its_own_parameters_again_also_after_an_error() -> None:
     assert list(own) == [name for name, _ in model.named_parameters()]
 
 
+def test_a_class_is_no_module() -> None:
+    with pytest.raises(TypeError, match=r"Scale is a class of modules, wants one .*: Scale\("):
+        gradcheck(Scale, [X])
+
+
 def test_a_random_module_cannot_be_checked() -> None:
     verdict = gradcheck(nn.Sequential(nn.Linear(3, 8), nn.Dropout()), [X])
     assert verdict.unusable and "is it random?" in str(verdict)

@@ -306,6 +306,23 @@ def test_what_a_failing_test_says(project: Project) -> None:
         assert "During handling of the above" not in report
 
 
+def test_a_function_that_raises_is_shown_without_the_checker(project: Project) -> None:
+    tests = (
+        PLANTED
+        + """
+@pytest.mark.gradients(fails, fixed)
+def test_marker(): pass
+def test_fixture(gradcheck): gradcheck((fails, backward), [np.ones(2)])
+def test_arguments(gradcheck): gradcheck(mg.tanh, [np.ones(2), np.ones(2), 3])
+"""
+    )
+    status, output = project.pytest(tests)
+    assert status == 1 and "3 failed" in output
+    assert "gradcheck.py" not in output and "promises.py" not in output
+    assert output.count(">   def fails") == output.count("E   KeyError: 'planted'") == 2
+    assert "E   TypeError: tanh() takes 1 positional argument but 3 were given" in output
+
+
 def test_methods_of_unittest_cannot_run_on_each_backend(project: Project) -> None:
     tests = """
 import unittest

@@ -63,11 +63,18 @@ def opened(fn: Any, inputs: Sequence[Any]) -> tuple[Any, list[Any]]:
     Returns:
         (the function, all that it is to be called with).
 
+    Raises:
+        TypeError: for a class of modules.
+
     >>> from minigrad import nn
     >>> fn, inputs = opened(nn.Linear(3, 2), [[1.0, 2.0, 3.0]])
     >>> fn.argument_labels
     ('input 0', 'parameter weight', 'parameter bias')
     """
+    if isinstance(fn, type) and issubclass(fn, Module):
+        raise TypeError(
+            f"gradcheck: {fn.__name__} is a class of modules, wants one of them: {fn.__name__}(...)"
+        )
     module = fn.func if isinstance(fn, functools.partial) else fn
     if not isinstance(module, Module):
         return fn, list(inputs)

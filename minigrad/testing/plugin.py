@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,8 @@ AUTOMATIC = "automatic"
 
 PAIRS = "(forward, vjp)"
 """Stands for the backend of pairs of NumPy functions that no kernel of a backend runs in."""
+
+_CHECKER = (f"{__package__}.backends", f"{__package__}.checker", f"{__package__}.modules")
 
 DTYPES = ("float64", "float32", "float16")
 
@@ -132,6 +135,7 @@ class Checks:
 
         The test fails with the verdict as its whole report, also where the arguments are wrong.
         """
+        __tracebackhide__ = True
         try:
             bound = _MARKER.bind(*args, **options)
         except TypeError as error:
@@ -161,13 +165,17 @@ class Checks:
 
     def _verdict(self, fn: Any, inputs: Any, options: dict[str, Any]) -> Verdict:
         """Check once. What runs is looked at when a function is new, which is slow."""
+        __tracebackhide__ = True
         known = self._counted.get(_key(fn))
         watched: Any = observed() if known is None else nullcontext({})
-        with watched as ran, self.running():
-            if self.backend is None or _is_pair(fn):
-                verdict = gradcheck(fn, inputs, **options)
-            else:
-                verdict = gradcheck_on(self.backend, fn, inputs, **options)
+        try:
+            with watched as ran, self.running():
+                if self.backend is None or _is_pair(fn):
+                    verdict = gradcheck(fn, inputs, **options)
+                else:
+                    verdict = gradcheck_on(self.backend, fn, inputs, **options)
+        except Exception as error:
+            raise error.with_traceback(_outside(error.__traceback__))  # noqa: B904  # the same one
         if known is None:
             known = self._counted[_key(fn)] = self._tally_for(fn, ran)
         known["cases"] += 1
@@ -221,6 +229,7 @@ class Checks:
         from hypothesis.errors import Flaky
 
         def examples(inputs: Any) -> None:
+            __tracebackhide__ = True
             inputs = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
             inputs = rounded(inputs, wanted)
             verdict = self._verdict(fn, inputs, options)
@@ -301,6 +310,17 @@ def _narrow(inputs: Any) -> set[str]:
     many = inputs if isinstance(inputs, (list, tuple)) else [inputs]
     types = {x.dtype for x in many if isinstance(x, (Tensor, np.ndarray, np.generic))}
     return {t.name for t in types if t.kind == "f" and t.itemsize < 8}
+
+
+def _outside(traceback: TracebackType | None) -> TracebackType | None:
+    """From where it has left the checker on: the lines of the function that is checked."""
+    found = traceback
+    while traceback is not None:
+        module = str(traceback.tb_frame.f_globals.get("__name__", ""))
+        if module.startswith(_CHECKER):
+            found = traceback.tb_next
+        traceback = traceback.tb_next
+    return found
 
 
 def _is_pair(fn: Any) -> bool:
