@@ -207,9 +207,13 @@ def cuda_kernels() -> list[CudaKernel]:
     known = verified.runs()
     found = []
     for name in sorted(KERNELS):
-        labels = [i.label for i in KERNELS[name].implementations if i.backend == "cuda"]
+        ours = [i for i in KERNELS[name].implementations if i.backend == "cuda"]
+        labels = [i.label for i in ours]
         if labels:
-            states = {label: verified.of_kernel(name, label, known) for label in labels}
+            states = {i.label: verified.of_kernel(name, i.label, known) for i in ours}
+            if BACKENDS["cuda"].available:
+                lacking = {i.label: f"not here ({i.reason})" for i in ours if i.reason is not None}
+                states.update(lacking)
             several = [
                 f"{', '.join(label for label in labels if states[label] == state)} {state}"
                 for state in dict.fromkeys(states.values())

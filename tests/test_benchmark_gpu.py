@@ -169,6 +169,7 @@ def test_every_case_can_be_made(monkeypatch):
         *("relu", "gelu_gradient", "dropout", "softmax", "log_softmax_gradient", "layer_norm"),
         *("batch_norm_gradients", "max_pool2d_positions", "avg_pool2d_gradient", "cross_entropy"),
         *("adam_step", "sgd_step", "training step", "launch of relu", "matmul TF32"),
+        *(f"matmul {words} by warpgroups" for words in ("TF32", "float16", "bfloat16")),
     } <= kernels
 
 
@@ -239,6 +240,7 @@ def test_goals_of_a_run():
         gpu_row("relu, 9", 1.0, "torch", 1.2, **{"of copying": 0.95}),
         gpu_row("sgd_step, 9", 1.0, **{"of copying": 0.5}),
         gpu_row("matmul TF32, 4096", 1.0, "torch", 0.6, **{"of copying": 0.1}),
+        gpu_row("matmul TF32 by warpgroups, 4096", 1.0, "torch", 0.8, **{"of copying": 0.1}),
         gpu_row("convolution TF32, a", 1.0, "torch", 0.9, **{"of copying": 0.1}),
         gpu_row("launch of relu", 1e-5, "torch", 5e-6),
         gpu_row("training step, image network, batch 64", 2.0, "minigrad (captured)", 0.5),
@@ -249,7 +251,9 @@ def test_goals_of_a_run():
     assert reached["relu, 9", "PyTorch's time over ours"] == 1.2
     assert reached["sgd_step, 9", "share of the copy bandwidth"] == 0.5
     assert reached["matmul TF32", "cuBLAS's time over ours"] == 0.6
+    assert reached["matmul TF32 by warpgroups", "cuBLAS's time over ours"] == 0.8
     assert reached["matmul float32", "cuBLAS's time over ours"] is None
+    assert ("matmul float32 by warpgroups", "cuBLAS's time over ours") not in reached
     assert reached["convolution TF32, a", "cuDNN's time over ours"] == 0.9
     assert reached["launch of a small kernel", "8 µs over ours"] == pytest.approx(0.8)
     work = "training step, image network, batch 64"

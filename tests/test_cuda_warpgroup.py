@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from minigrad import machine
 from minigrad_kernels import BACKENDS, matmul, use
 from minigrad_kernels.cuda import (
     CompileError,
@@ -199,6 +200,22 @@ def test_only_gpus_of_one_capability_have_it(rng: Any) -> None:
             matmul_warpgroup.warpgroup_product(
                 matmul_operands.pair(a, a, ()), (8, 8, 8), c, number="float"
             )
+
+
+def test_what_a_gpu_lacks_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In `explain` and `minigrad info`, where the implementation has not been tested."""
+    (i,) = (i for i in matmul.implementations if i.label == "cuda:6-warpgroups")
+    monkeypatch.setitem(BACKENDS["cuda"].__dict__, "reason", None)
+    for capability, words in (("80", "this one has 8.0"), ("120", "has 12.0"), ("90", None)):
+        device = SimpleNamespace(compute_capability=capability)
+        cuda = SimpleNamespace(Device=lambda device=device: device)
+        monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=cuda))
+        assert i.reason is None if words is None else words in str(i.reason)
+        (listed,) = (k for k in machine.cuda_kernels() if k.kernel == "matmul")
+        said = f"not here (only GPUs of compute capability 9.0 multiply by warpgroups; {words})"
+        assert (said in listed.verified) == (words == "this one has 8.0")
+    monkeypatch.setitem(BACKENDS["cuda"].__dict__, "reason", "the driver is missing")
+    assert i.reason == "the driver is missing"
 
 
 def test_it_runs_only_when_it_is_asked_for(rng: Any) -> None:

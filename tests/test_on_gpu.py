@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cuda_wide_calls import one_multiprocessor
 from kernel_calls import changed_arrays, check_equal, drawn, results, strided
 from on_gpu import Twins, runner
 
@@ -25,11 +26,16 @@ def on_emulator(k: Kernel, i: Implementation) -> bool:
     return any(o.backend == "cuda-on-cpu" and o.build is i.build for o in k.implementations)
 
 
+def usable(k: Kernel, i: Implementation) -> bool:
+    """Whether it runs on the GPU that is there, or on the stand-in for one."""
+    return i.reason is None if BACKENDS["cuda"].available else on_emulator(k, i)
+
+
 IMPLEMENTATIONS = [
     pytest.param(k, i, id=f"{k.name}-{i.name}")
     for k in KERNELS.values()
     for i in k.implementations
-    if i.backend == "cuda" and (BACKENDS["cuda"].available or on_emulator(k, i))
+    if i.backend == "cuda" and usable(k, i)
 ]
 
 
@@ -52,6 +58,28 @@ def test_kernel_on_the_device(k: Kernel, i: Implementation) -> None:
         got = run(*call.args, **call.options, out=tuple(room) if several else room[0])
         assert all(y is o for y, o in zip(got if several else (got,), room, strict=True))
         check_equal(k, call, got, wanted, eps=i.eps)
+
+
+BY_WARPGROUPS = [
+    pytest.param(i, dtype, id=f"{i.name}-{dtype}")
+    for i in KERNELS["matmul"].implementations
+    if i.label.startswith("cuda:6-") and usable(KERNELS["matmul"], i)
+    for dtype in ("f4", "f2")
+    if dtype == "f4" or "bfloat16" not in i.name
+]
+
+
+@pytest.mark.parametrize(("i", "dtype"), BY_WARPGROUPS)
+def test_large_tiles_of_warpgroups(i: Implementation, dtype: str) -> None:
+    """In all layouts, with more terms than stages hold: samples are too small for these."""
+    k, rng = KERNELS["matmul"], np.random.default_rng(5)
+    for rows, columns, depth in ((136, 264, 344), (133, 261, 343)):
+        a, b = (rng.normal(size=s).astype(dtype) for s in ((rows, depth), (depth, columns)))
+        for x in (a, np.asfortranarray(a)):
+            for y in (b, np.asfortranarray(b)):
+                with one_multiprocessor():
+                    got = runner(i)(x, y)
+                check_equal(k, Arguments((x, y)), got, k.reference(x, y), eps=i.eps)
 
 
 # Whole networks

@@ -266,7 +266,7 @@ def _subjects(
     """Whoever takes such a call, the definition first; it runs in both places."""
     there = None if gpu is None else _moved(call, gpu)
     for i in reversed(implementations):
-        if not BACKENDS[i.backend].available or not _accepts(i, call):
+        if i.reason is not None or not _accepts(i, call):
             continue
         if i.backend == "cuda-on-cpu" and i.name != "cuda-on-cpu":
             continue  # the rungs of ladders are to be read there, not to be timed

@@ -286,22 +286,36 @@ class Suite:
     # What computes more than it moves
 
     def products(self) -> Iterator[Case]:
-        """Square products in every precision."""
+        """Square products in every precision; on tensor cores in both ways, where there are two."""
         n = 64 if self.small else 4096
         a, b = self.device.normal(n, n), self.device.normal(n, n)
         cost = kernels.matmul.cost(a, b)
-        for words, label, dtype, tolerance in (
-            ("float32", "", None, 1e-4),
-            ("TF32", "tf32", None, 1e-2),
-            ("float16", "", "float16", 1e-2),
-            ("bfloat16", "bfloat16", "bfloat16", 3e-2),
+        for words, label, tolerance in (
+            ("float32", "", 1e-4),
+            *self._with_warpgroups("TF32", "tf32", "6-warpgroups", 1e-2),
+            *self._with_warpgroups("float16", "", "6-warpgroups", 1e-2),
+            *self._with_warpgroups("bfloat16", "bfloat16", "6-warpgroups-bfloat16", 3e-2),
         ):
-            x, y = (a.astype("f2"), b.astype("f2")) if dtype == "float16" else (a, b)
-            name = f"matmul {words}, {n}x{n} times {n}x{n}"
+            precision = words.partition(" ")[0]
+            x, y = (a.astype("f2"), b.astype("f2")) if precision == "float16" else (a, b)
             s, t = self._torch(x, y)
-            theirs = self._in_precision(words, lambda s=s, t=t: s @ t, s, t)
+            theirs = self._in_precision(precision, lambda s=s, t=t: s @ t, s, t)
             ours = self._asking(label, lambda x=x, y=y: kernels.matmul(x, y))
+            name = f"matmul {words}, {n}x{n} times {n}x{n}"
             yield self.case(name, ours, theirs, cost, tolerance)
+
+    def _with_warpgroups(
+        self, words: str, usual: str, rung: str, tolerance: float
+    ) -> Iterator[tuple[str, str, float]]:
+        """A precision by what computes it usually, and by warpgroups if they are there."""
+        yield words, usual, tolerance
+        (i,) = (
+            i
+            for i in KERNELS["matmul"].implementations
+            if (i.backend, i.name) == (self.device.backend, rung)
+        )
+        if i.reason is None:
+            yield f"{words} by warpgroups", rung, tolerance
 
     def _asking(self, label: str, call: Callable[[], Any]) -> Callable[[], Any]:
         """The call with an implementation that only runs when it is asked for."""

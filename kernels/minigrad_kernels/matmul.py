@@ -121,6 +121,13 @@ def _by_warpgroups(a: Array, b: Array, **_: Any) -> bool:
     return _computable(a, b) and a.dtype != np.float64 and capable(a)
 
 
+def _no_warpgroups() -> str | None:
+    """Why this machine's GPU cannot multiply so; None if it can."""
+    from .cuda.matmul_warpgroup import missing
+
+    return missing()
+
+
 def _rounded_by_warpgroups(a: Array, b: Array, **_: Any) -> bool:
     return _by_warpgroups(a, b) and a.dtype == np.float32
 
@@ -143,16 +150,18 @@ for _number, _name in enumerate(("naive", "coalesced", "tiles", "registers"), 1)
 matmul.on(
     *_CUDA, name="5-tensor-cores", accepts=_rounded_matrices, worth=only_when_asked, eps=TF32_EPS
 )(imported("cuda.matmul_ladder", "tensor_cores"))
-matmul.on(
-    *_CUDA,
-    name="6-warpgroups-bfloat16",
-    accepts=_rounded_by_warpgroups,
-    worth=only_when_asked,
-    eps=BFLOAT16_EPS,
-)(imported("cuda.matmul_warpgroup", "bfloat16_matmul"))
-matmul.on(*_CUDA, name="6-warpgroups", accepts=_by_warpgroups, worth=only_when_asked, eps=TF32_EPS)(
-    imported("cuda.matmul_warpgroup", "matmul")
-)
+for _name, _function, _accepted, _eps in (
+    ("6-warpgroups-bfloat16", "bfloat16_matmul", _rounded_by_warpgroups, BFLOAT16_EPS),
+    ("6-warpgroups", "matmul", _by_warpgroups, TF32_EPS),
+):
+    matmul.on(
+        *_CUDA,
+        name=_name,
+        accepts=_accepted,
+        worth=only_when_asked,
+        eps=_eps,
+        missing=_no_warpgroups,
+    )(imported("cuda.matmul_warpgroup", _function))
 for _name, _eps in (("bfloat16", BFLOAT16_EPS), ("tf32", TF32_EPS)):
     matmul.on(*_CUDA, name=_name, accepts=_rounded, worth=only_when_asked, eps=_eps)(
         imported("cuda.matmul_tensor", f"{_name}_matmul")

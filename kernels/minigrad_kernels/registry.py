@@ -24,6 +24,7 @@ from .lazy import lazy
 Predicate = Callable[..., bool]
 Samples = Callable[[np.random.Generator], Iterable["Arguments"]]
 Build = Callable[[], Callable[..., Any]]
+Missing = Callable[[], str | None]
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,8 @@ class Implementation:
         deterministic: same input, same bits, every time.
         eps: the spacing of the numbers it rounds its inputs to, relative to their size, where it
             computes in a coarser type than theirs; 0 where it does not.
+        missing: what this machine's GPU lacks for it, in words; None where nothing. It is asked
+            only where there is a GPU.
     """
 
     backend: str
@@ -84,6 +87,15 @@ class Implementation:
     worth: Predicate | None = None
     deterministic: bool = True
     eps: float = 0.0
+    missing: Missing | None = None
+
+    @property
+    def reason(self) -> str | None:
+        """Why it cannot be used here; None if it can."""
+        backend = BACKENDS[self.backend]
+        if backend.reason is None and self.missing is not None and "cupy" in backend.arrays:
+            return self.missing()
+        return backend.reason
 
     @property
     def label(self) -> str:
@@ -147,6 +159,7 @@ class Kernel:
         worth: Predicate | None = None,
         deterministic: bool = True,
         eps: float = 0.0,
+        missing: Missing | None = None,
     ) -> Callable[[Build], Build]:
         """Decorate a function that builds another implementation. The latest has precedence.
 
@@ -172,7 +185,7 @@ class Kernel:
         def add(build: Build) -> Build:
             for backend in backends:
                 entry = Implementation(
-                    backend, name or backend, build, accepts, worth, deterministic, eps
+                    backend, name or backend, build, accepts, worth, deterministic, eps, missing
                 )
                 self.implementations.insert(0, entry)
             self.forget_plans()
@@ -208,7 +221,7 @@ class Kernel:
         usable = [
             i
             for i in self.implementations
-            if kind in BACKENDS[i.backend].arrays and BACKENDS[i.backend].available
+            if kind in BACKENDS[i.backend].arrays and i.reason is None
         ]
         if forced is None:
             return [i for i in usable if BACKENDS[i.backend].automatic]
@@ -229,8 +242,8 @@ class Kernel:
             backend = BACKENDS[i.backend]
             if kind not in backend.arrays:
                 why: str | None = f"takes {' or '.join(backend.arrays)} arrays, these are {kind}"
-            elif not backend.available:
-                why = f"is not usable here: {backend.reason}"
+            elif i.reason is not None:
+                why = f"is not usable here: {i.reason}"
             elif i not in candidates and i.backend != "reference":
                 why = "runs only when asked for" if forced is None else "was not asked for"
             elif forced is not None and i.accepts is not None and not i.accepts(*args, **options):

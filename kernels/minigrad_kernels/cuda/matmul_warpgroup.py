@@ -91,11 +91,7 @@ def warpgroup_product(
         LaunchError: on a GPU of another compute capability than 9.0.
     """
     if not capable(c):
-        capability = str(c.device.compute_capability)
-        raise LaunchError(
-            "warpgroup_product: only GPUs of compute capability 9.0 multiply by warpgroups; this "
-            f"one has {capability[:-1]}.{capability[-1]}"
-        )
+        raise LaunchError(f"warpgroup_product: {_lacking(str(c.device.compute_capability))}")
     rows, columns, depth = sizes
     chosen = chosen or plan(TILES, *sizes, operands.outer * operands.inner)
     a = ready(operands.a, operands, (rows, depth), number)
@@ -156,3 +152,18 @@ def ready(x: Operand, of: Pair, shape: tuple[int, int], number: str) -> Operand:
 def capable(x: Array) -> bool:
     """Whether a GPU that an array is on has these instructions; the emulator has."""
     return isinstance(x, np.ndarray) or str(x.device.compute_capability) == CAPABILITY
+
+
+def missing() -> str | None:
+    """What the current GPU lacks for these products; None if nothing."""
+    import cupy  # type: ignore[import-not-found,import-untyped,unused-ignore]
+
+    capability = str(cupy.cuda.Device().compute_capability)
+    return None if capability == CAPABILITY else _lacking(capability)
+
+
+def _lacking(capability: str) -> str:
+    return (
+        "only GPUs of compute capability 9.0 multiply by warpgroups; this one has "
+        f"{capability[:-1]}.{capability[-1]}"
+    )
