@@ -70,8 +70,8 @@ MOST_WAITING = 1000
 def looks_later(array: Any) -> bool:
     """Whether integers of an array should be checked later, for now is no time to wait for a GPU.
 
-    Its own kernels write NaN where an index is out of range; the definitions, for CuPy's functions,
-    may not.
+    What is computed meanwhile stays within its arrays. Our kernels write NaN where an index is out
+    of range; CuPy's functions wrap it around, and what they give is wrong until it is said to be.
     """
     return array.__class__ is not ndarray and BACKENDS["cuda"].available and not capture.active
 
@@ -82,6 +82,20 @@ def check_later(array: Any, skip: int | None, refusal: Callable[[int, int], Any]
     _waiting.checks.append((index_bounds(array, skip=skip), refusal))
     if len(_waiting.checks) > MOST_WAITING:
         look()
+
+
+def check_range(index: Any, refusal: Callable[[int, int], Exception | None]) -> None:
+    """Check the smallest and the largest of integers by `refusal`, which gives an exception or
+    None. Those on a GPU when something is read from there the next time: to look at once would be
+    to wait for it. (Where a graph is captured, they are not looked at.)"""
+    if not index.size:
+        return
+    if looks_later(index):
+        check_later(index, None, refusal)
+    elif readable(index):
+        error = refusal(int(index.min()), int(index.max()))
+        if error is not None:
+            raise error
 
 
 def look() -> None:

@@ -288,3 +288,11 @@ def test_an_order_has_no_gradient_but_its_values_have():
     assert not order.requires_grad
     values.backward(mg.tensor([10.0, 20.0, 30.0]))
     assert x.grad.tolist() == [30, 10, 20]
+
+
+def test_small_integers_index_large_tensors() -> None:
+    """Their products with the strides are larger than the integers can be."""
+    x = mg.zeros(4, 300, requires_grad=True)
+    index = mg.tensor(np.full((1, 300), 3, np.uint8))
+    mg.gather(x, 0, index).sum().backward()
+    assert x.grad is not None and x.grad[3].tolist() == [1.0] * 300 and not x.grad[:3].any().item()

@@ -26,33 +26,94 @@ def nothing_is_left() -> Any:
     assert not left
 
 
-def scores() -> Tensor:
+def scores(device: str = "cuda") -> Tensor:
     rng = np.random.default_rng(3)
-    return mg.tensor(rng.normal(size=(3, 4)).astype("f4"), device="cuda", requires_grad=True)
+    return mg.tensor(rng.normal(size=(3, 4)).astype("f4"), device=device, requires_grad=True)
 
 
 def classes(*numbers: int, dtype: str = "i8") -> Tensor:
     return mg.tensor(np.array(numbers, dtype), device="cuda")
 
 
-def table() -> Tensor:
-    return mg.tensor(np.arange(8.0, dtype="f4").reshape(4, 2), device="cuda", requires_grad=True)
+def table(device: str = "cuda") -> Tensor:
+    return mg.tensor(np.arange(8.0, dtype="f4").reshape(4, 2), device=device, requires_grad=True)
 
+
+def with_rows(t: Tensor) -> Tensor:
+    """Numbers that were written to the rows t of a tensor."""
+    x, values = table(t.device) * 1, scores(t.device)[:, :2]
+    x[t] = values
+    return x
+
+
+def with_rows_in_place(t: Tensor) -> Tensor:
+    """As `with_rows`, where nothing is recorded; then something that is."""
+    x = table(t.device).detach().clone()
+    x[:, t] = mg.ones(4, 3, device=t.device)
+    return x * table(t.device)
+
+
+OUT = "index {{}} is out of bounds for dimension {} with size {}"
 
 CALLS: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "cross_entropy": (
-        lambda t: F.cross_entropy(scores(), t),
+        lambda t: F.cross_entropy(scores(t.device), t),
         "cross_entropy: target holds class {}, there are 4 classes",
     ),
     "cross_entropy of each": (
-        lambda t: F.cross_entropy(scores(), t, reduction="none"),
+        lambda t: F.cross_entropy(scores(t.device), t, reduction="none"),
         "cross_entropy: target holds class {}, there are 4 classes",
     ),
     "embedding": (
-        lambda t: F.embedding(t, table()),
+        lambda t: F.embedding(t, table(t.device)),
         "embedding: input holds index {}, weight has 4 rows",
     ),
+    "gather": (
+        lambda t: mg.gather(scores(t.device), 1, t.unsqueeze(1)),
+        "gather: " + OUT.format(1, 4),
+    ),
+    "scatter_add": (
+        lambda t: mg.scatter_add(
+            scores(t.device), -1, t.unsqueeze(0), table(t.device)[:3].T.contiguous()
+        ),
+        "scatter_add: " + OUT.format(1, 4),
+    ),
+    "index_select": (
+        lambda t: mg.index_select(scores(t.device), 1, t),
+        "index_select: " + OUT.format(1, 4),
+    ),
+    "take_along_dim": (
+        lambda t: mg.take_along_dim(table(t.device), t.unsqueeze(1), 0),
+        "take_along_dim: " + OUT.format(0, 4),
+    ),
+    "getitem": (lambda t: table(t.device)[t], "getitem: " + OUT.format(0, 4)),
+    "getitem along two dimensions": (
+        lambda t: table(t.device)[t, mg.tensor([0, 1, 1], device=t.device)],
+        "getitem: " + OUT.format(0, 4),
+    ),
+    "getitem_adjoint": (
+        lambda t: mg.ops.getitem_adjoint(scores(t.device)[:, :2], t, (4, 2)),
+        "getitem_adjoint: " + OUT.format(0, 4),
+    ),
+    "setitem": (with_rows, "setitem: " + OUT.format(0, 4)),
+    "max_pool2d_gather": (
+        lambda t: mg.ops.max_pool2d_gather(table(t.device).reshape(1, 2, 2, 2), _planes(t)),
+        "max_pool2d_gather: indices go from .*{}.* but there are 4 pixels",
+    ),
+    "max_pool2d_gradient": (
+        lambda t: mg.ops.max_pool2d_gradient(
+            scores(t.device)[:2, :3].reshape(1, 2, 1, 3), _planes(t), 2
+        ),
+        "max_pool2d_gradient: indices go from .*{}.* but there are 4 pixels",
+    ),
 }
+
+FROM_THE_END = {name for name in CALLS if "item" in name}
+"""Calls whose indices may be negative."""
+
+
+def _planes(t: Tensor) -> Tensor:
+    return mg.stack([t, t]).reshape(1, 2, 1, 3)
 
 
 @pytest.fixture
@@ -88,6 +149,8 @@ def test_nothing_is_read(name: str, dtype: str, no_reading: Callable[[], None]) 
 @pytest.mark.parametrize("read", ["item", "tolist", "cpu", "bool", "synchronize"])
 def test_what_is_wrong_is_said_when_something_is_read(name: str, wrong: int, read: str) -> None:
     call, words = CALLS[name]
+    if name in FROM_THE_END and wrong == -1:
+        wrong = -5
     result = call(classes(0, wrong, 3)).sum()
     with pytest.raises(IndexError, match=words.format(wrong)):
         if read == "synchronize":
@@ -101,11 +164,29 @@ def test_what_is_wrong_is_said_when_something_is_read(name: str, wrong: int, rea
 
 
 def _on_cpu(name: str) -> float:
-    t, x = mg.tensor([0, 2, 3]), scores().detach().cpu()
-    if name == "embedding":
-        return float(F.embedding(t, table().detach().cpu()).sum().item())
-    y = F.cross_entropy(x, t, reduction="mean" if name == "cross_entropy" else "sum")
-    return float(y.item())
+    call, _ = CALLS[name]
+    return float(call(mg.tensor([0, 2, 3])).sum().item())
+
+
+def test_in_place_without_recording(no_reading: Callable[[], None]) -> None:
+    t = classes(0, 1, 1)
+    with_rows_in_place(t)
+    no_reading()
+    with_rows_in_place(t)
+    device._waiting.checks = []
+
+
+def test_indices_from_main_memory_are_looked_at_there(no_reading: Callable[[], None]) -> None:
+    """At once, and without the GPU."""
+    x = table()
+    no_reading()
+    for index in ([0, 4], mg.tensor([0, 4]), np.array([0, -5]), ([0, 1], [0, 2])):
+        with pytest.raises(IndexError, match=r"getitem: index (4|-5|2) is out of bounds for dim"):
+            x[index]
+        with pytest.raises(IndexError, match="setitem: index .* is out of bounds"):
+            x.detach()[index] = 1.0
+    assert x[[0, 3]].shape == (2, 2)
+    assert not device._waiting.checks
 
 
 def test_the_first_of_many() -> None:

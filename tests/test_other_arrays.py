@@ -10,6 +10,7 @@ import pytest
 from cupy_standin import check_same, many, moved
 
 from minigrad import Tensor, grad
+from minigrad.device import look
 from minigrad.ops.registry import OPERATIONS, ErrorSample, Operation, Sample
 from minigrad.tensor import wrap
 from minigrad.testing.calls import draw
@@ -116,6 +117,7 @@ def test_bad_input_is_refused(op: Operation, e: ErrorSample) -> None:
     call = drawn(op, e, True)
     with pytest.raises(e.error, match=e.match):
         call(*tensors(call.arrays))
+        look()  # at what is checked when something is read
 
 
 TAKES_FROM_ANYWHERE = {"copy", "fill", "getitem", "getitem_adjoint"}

@@ -6,7 +6,7 @@ from typing import Any
 
 import minigrad_kernels as kernels
 
-from ..device import check_later, looks_later, readable
+from ..device import check_range
 from ..recording import record
 from ..tensor import Tensor, TensorLike, as_tensor, together, wrap
 from .elementwise import where
@@ -31,12 +31,7 @@ def _indices(input: TensorLike, rows: int, like: Tensor, name: str) -> Tensor:
         value = low if low < 0 else high
         return IndexError(f"{name}: input holds index {value}, weight has {rows} rows")
 
-    if index.data.size and looks_later(index.data):
-        check_later(index.data, None, refusal)
-    elif index.data.size and readable(index.data):
-        error = refusal(int(index.data.min()), int(index.data.max()))
-        if error is not None:
-            raise error
+    check_range(index.data, refusal)
     return index
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from minigrad_kernels.arrays import array_module, is_array
 
 from .. import dtypes
-from ..device import readable
+from ..device import check_range
 from ..inplace import writes
 from ..recording import record, record_view
 from ..tensor import Tensor, TensorLike, as_tensor, together, wrap
@@ -35,33 +36,48 @@ _PLAIN = {int, slice, type(None), type(Ellipsis)}  # what an index without array
 # Reading an index
 
 
-def parse(index: Any, like: Any, name: str) -> Index:
+def parse(index: Any, name: str) -> Index:
     """An index with its tensors, lists and truth values as arrays of integers or truth values.
-
-    These come on the device of the array `like`.
 
     One without arrays ends in Ellipsis if it contains none, since NumPy gives numbers for elements
     that are picked by integers alone, but views of them with it.
 
     Raises:
-        TypeError: for numbers that are neither, and whatever else is no index; also for an array on
-            a GPU where `like` is none.
+        TypeError: for numbers that are neither, and whatever else is no index.
     """
     found = index if isinstance(index, tuple) else (index,)
     if not _PLAIN.issuperset(map(type, found)):
         found = tuple(_entry(i, name) for i in found)
         if any(map(is_array, found)):
-            return tuple(_placed(i, like, name) if is_array(i) else i for i in found)
+            return found
     return found if Ellipsis in found else (*found, Ellipsis)
 
 
-def _placed(i: Any, like: Any, name: str) -> Any:
+def _placed(index: Index, like: Any, shape: tuple[int, ...], name: str) -> Index:
+    """An index whose arrays are where `like` is, checked against `shape` if that is a GPU.
+
+    CuPy wraps integers that are out of range around instead of refusing them. Those that come from
+    main memory are looked at here, those on the GPU later: see `device.check_range`.
+
+    Raises:
+        TypeError: for an array on a GPU where `like` is on the CPU, or on another GPU.
+        IndexError: for an index out of range.
+    """
+    if _PLAIN.issuperset(map(type, index)):
+        return index
+    if not isinstance(like, np.ndarray):
+        _check_bounds(shape, index, name)
+    return tuple(_placed_array(i, like, name) if is_array(i) else i for i in index)
+
+
+def _placed_array(i: Any, like: Any, name: str) -> Any:
     """An index array where `like` is. To a GPU it is copied, from there it is not."""
-    if i.__class__ is like.__class__:
-        return i
-    if isinstance(like, np.ndarray):
-        raise TypeError(f"{name}: the input is on cpu, the index on {wrap(i).device}")
-    return array_module(like).asarray(i)
+    if i.__class__ is np.ndarray:
+        return i if i.__class__ is like.__class__ else array_module(like).asarray(i)
+    here, there = wrap(like).device, wrap(i).device
+    if here != there:
+        raise TypeError(f"{name}: the input is on {here}, the index on {there}")
+    return i
 
 
 def _entry(i: Any, name: str) -> Any:
@@ -120,8 +136,6 @@ def _look_up(array: Any, index: Index, name: str) -> Any:
         IndexError: if the index leaves the array.
         TypeError, ValueError: if a slice is not made of integers, or its step is 0.
     """
-    if not isinstance(array, np.ndarray):
-        _check_bounds(array.shape, index, name)
     try:
         return array[index]
     except (IndexError, TypeError, ValueError) as error:
@@ -129,23 +143,27 @@ def _look_up(array: Any, index: Index, name: str) -> Any:
 
 
 def _check_bounds(shape: tuple[int, ...], index: Index, name: str) -> None:
-    """CuPy wraps integers that are out of range around instead of refusing them."""
-    if not all(readable(i) for i in index if is_array(i)):
-        return
+    """Refuse arrays of integers beyond the dimensions that they index; those on a GPU later."""
     taken = sum(_dims_of(i) for i in index)
     dim = 0
     for i in index:
         if i is Ellipsis:
             dim += len(shape) - taken
         elif is_array(i) and i.dtype.kind in "iu" and i.size and dim < len(shape):
-            low, high, n = int(i.min()), int(i.max()), shape[dim]
-            if low < -n or high >= n:
-                worst = high if high >= n else low
-                raise IndexError(
-                    f"{name}: index {worst} is out of bounds for dimension {dim} with size {n} "
-                    f"(shape of the input {shape})"
-                )
+            check_range(i, functools.partial(_refusal, shape, dim, name))
         dim += _dims_of(i)
+
+
+def _refusal(shape: tuple[int, ...], dim: int, name: str, low: int, high: int) -> IndexError | None:
+    """The error for indices from `low` to `high`, if it is one."""
+    n = shape[dim]
+    if low >= -n and high < n:
+        return None
+    worst = high if high >= n else low
+    return IndexError(
+        f"{name}: index {worst} is out of bounds for dimension {dim} with size {n} "
+        f"(shape of the input {shape})"
+    )
 
 
 def _dims_of(i: Any) -> int:
@@ -166,8 +184,12 @@ def add_up(size: int, positions: Any, values: Any) -> Any:
     xp = array_module(values)
     positions, values = positions.ravel(), values.ravel()
     dtype = values.dtype
-    if dtype.kind == "f":
-        return xp.bincount(positions, values, size).astype(dtype, copy=False)
+    if dtype.kind == "f" and xp is np:
+        return np.bincount(positions, values, size).astype(dtype, copy=False)
+    if dtype.kind == "f":  # CuPy's bincount looks at the positions, and waits for the GPU
+        total = xp.zeros(size, np.float64)
+        xp.add.at(total, positions, values.astype(np.float64))
+        return total.astype(dtype, copy=False)
     if dtype.kind == "c":
         real, imaginary = add_up(size, positions, values.real), add_up(size, positions, values.imag)
         return real + 1j * imaginary
@@ -266,25 +288,36 @@ def getitem(x: TensorLike, index: Any) -> Tensor:
     beside arrays are taken first: x[0, :, [1, 2]] is x[0][:, [1, 2]].
 
     Raises:
-        IndexError: if the index is out of range, or has too many entries.
+        IndexError: if the index is out of range, or has too many entries. Of indices on a GPU that
+            is said when something is read from there the next time: to look at once would be to
+            wait for it.
         TypeError: if it is none.
 
     >>> getitem([[1, 2], [3, 4]], ([0, 1, 1], [0, 1, 1]))
     tensor([1, 4, 4])
     """
     x = as_tensor(x)
-    index = parse(index, x.data, "getitem")
+    index = parse(index, "getitem")
     stages = _stages(index)
     if stages:
         return getitem(getitem(x, stages[0]), stages[1])
+    if not _PLAIN.issuperset(map(type, index)):
+        index = _placed(index, x.data, x.data.shape, "getitem")
+    return _taken(x, index)
+
+
+def _taken(x: Tensor, index: Index) -> Tensor:
+    """`getitem`, of an index that was checked."""
     y = _look_up(x.data, index, "getitem")
     pattern, arrays = _split(index)
     shape = x.data.shape
     if not arrays:
         return record_view(getitem, y, (x, lambda g: getitem_adjoint(g, pattern, shape), None))
-    return record(
-        getitem, y, (x, lambda g, *a: getitem_adjoint(g, _join(pattern, a), shape), arrays)
-    )
+
+    def rule(g: Any, *arrays: Any) -> Tensor:
+        return _added(as_tensor(g), parse(_join(pattern, arrays), "getitem_adjoint"), shape)
+
+    return record(getitem, y, (x, rule, arrays))
 
 
 @differentiable(
@@ -312,12 +345,21 @@ def getitem_adjoint(x: TensorLike, index: Any, shape: tuple[int, ...]) -> Tensor
         ValueError: if `x` has not the shape that `getitem` gives for this index.
     """
     x = as_tensor(x)
-    index = parse(index, x.data, "getitem_adjoint")
+    index = parse(index, "getitem_adjoint")
+    return _added(x, _placed(index, x.data, shape, "getitem_adjoint"), shape)
+
+
+def _added(x: Tensor, index: Index, shape: tuple[int, ...]) -> Tensor:
+    """`getitem_adjoint`, of an index that was checked."""
     pattern, arrays = _split(index)
     y = _put(x.data, index, shape, "getitem_adjoint")
     if not arrays:
         return record(getitem_adjoint, y, (x, lambda g: getitem(g, pattern), None))
-    return record(getitem_adjoint, y, (x, lambda g, *a: getitem(g, _join(pattern, a)), arrays))
+
+    def rule(g: Any, *arrays: Any) -> Tensor:
+        return _taken(as_tensor(g), parse(_join(pattern, arrays), "getitem"))
+
+    return record(getitem_adjoint, y, (x, rule, arrays))
 
 
 # x[index] = value
@@ -348,14 +390,16 @@ def setitem(x: TensorLike, index: Any, value: TensorLike) -> Tensor:
     Where the index names an element several times the last value stays, and gets the gradient.
 
     Raises:
-        IndexError, TypeError: as `getitem`; TypeError also for complex numbers into real ones.
+        IndexError, TypeError: as `getitem`; TypeError also for complex numbers into real ones. With
+            indices on a GPU that are out of range, other elements are overwritten until it is said.
         ValueError: if the value does not broadcast to what the index picks.
     """
     x, value = together("setitem", x, value)
-    index = parse(index, x.data, "setitem")
+    index = parse(index, "setitem")
     stages = _stages(index)
     if stages:
         return setitem(x, stages[0], setitem(getitem(x, stages[0]), stages[1], value))
+    index = _placed(index, x.data, x.data.shape, "setitem")
     value, picked = _fitted(x, index, value)
     xp = array_module(x.data)
     y = x.data.copy()
@@ -433,9 +477,10 @@ def _fitted(x: Tensor, index: Any, value: Tensor) -> tuple[Tensor, tuple[int, ..
 @writes(setitem)
 def _write_items(x: Tensor, index: Any, value: TensorLike) -> None:
     """x[index] = value in the memory of `x`, without a copy of the rest."""
-    index = parse(index, x.data, "setitem")
+    index = parse(index, "setitem")
     stages = _stages(index)
     if stages:
         return _write_items(wrap(_look_up(x.data, stages[0], "setitem")), stages[1], value)
+    index = _placed(index, x.data, x.data.shape, "setitem")
     value, picked = _fitted(x, index, together("setitem", x, value)[1])
     _write(x.data, index, value.data, picked)

@@ -11,7 +11,7 @@ from minigrad_kernels.arrays import array_module
 
 from .. import dtypes
 from ..arguments import axis_of, integer
-from ..device import readable
+from ..device import check_range
 from ..recording import operands, record, record_view
 from ..tensor import Tensor, TensorLike, as_tensor, together, wrap
 from .elementwise import passed_on
@@ -35,11 +35,17 @@ def _whole_numbers(x: Tensor, index: TensorLike, name: str) -> Tensor:
 
 
 def _check_range(index: Any, dim: int, n: int, name: str) -> None:
-    if index.size and readable(index) and (int(index.min()) < 0 or int(index.max()) >= n):
-        worst = int(index.min()) if int(index.min()) < 0 else int(index.max())
-        raise IndexError(
+    """Refuse indices that are negative or not below n: at once, or, on a GPU, later."""
+
+    def refusal(low: int, high: int) -> IndexError | None:
+        if low >= 0 and high < n:
+            return None
+        worst = low if low < 0 else high
+        return IndexError(
             f"{name}: index {worst} is out of bounds for dimension {dim} with size {n}"
         )
+
+    check_range(index, refusal)
 
 
 def _check_fits(
@@ -80,22 +86,29 @@ def gather(x: TensorLike, dim: int, index: TensorLike) -> Tensor:
     """y[i][j][k] = x[index[i][j][k]][j][k] for dim 0, and so on: the shape is that of `index`.
 
     Raises:
-        IndexError: if an index is negative or too large.
+        IndexError: if an index is negative or too large; on a GPU when something is read from there
+            the next time.
         ValueError: if `index` has not as many dimensions as `x`, or is longer beside `dim`.
     """
     x = as_tensor(x)
     index = _whole_numbers(x, index, "gather")
     shape, axis = x.data.shape, axis_of(dim, x.data.ndim, "gather")
     _check_fits(index.shape, shape, axis, "gather", "an input")
+    _check_range(index.data, axis, shape[axis] if shape else 1, "gather")
+    return _gathered(x, axis, index)
+
+
+def _gathered(x: TensorLike, axis: int, index: TensorLike) -> Tensor:
+    """`gather`, of indices that were checked."""
+    x, index = as_tensor(x), as_tensor(index)
+    shape = x.data.shape
     if not shape:  # one element, picked by index 0
-        _check_range(index.data, 0, 1, "gather")
         return record(gather, x.data.copy(), (x, passed_on, None))
-    _check_range(index.data, axis, shape[axis], "gather")
     within = tuple(slice(None if i == axis else n) for i, n in enumerate(index.shape))
     y = array_module(x.data).take_along_axis(x.data[within], index.data, axis)
 
     def rule(g: Any, index: Any) -> Tensor:
-        return scatter_add(_zeros(shape, g), axis, index, g)
+        return _scattered(_zeros(shape, g), axis, index, g)
 
     return record(gather, y, (x, rule, index))
 
@@ -123,7 +136,7 @@ def scatter_add(x: TensorLike, dim: int, index: TensorLike, src: TensorLike) -> 
     """`x` with src[i][j][k] added at [index[i][j][k]][j][k] for dim 0, and so on.
 
     Raises:
-        IndexError: if an index is negative or too large.
+        IndexError: if an index is negative or too large (see `gather`).
         ValueError: if `index` does not fit `x` (see `gather`), or is longer than `src`.
     """
     x, src = operands(x, src, "scatter_add")
@@ -132,13 +145,20 @@ def scatter_add(x: TensorLike, dim: int, index: TensorLike, src: TensorLike) -> 
     _check_fits(index.shape, shape, axis, "scatter_add", "an input")
     _check_fits(index.shape, src.shape, None, "scatter_add", "src")
     _check_range(index.data, axis, shape[axis] if shape else 1, "scatter_add")
+    return _scattered(x, axis, index, src)
+
+
+def _scattered(x: Tensor, axis: int, index: TensorLike, src: TensorLike) -> Tensor:
+    """`scatter_add`, of indices that were checked."""
+    index, src = as_tensor(index), as_tensor(src)
+    shape = x.data.shape
     used = tuple(slice(n) for n in index.shape)
     positions = _positions(shape, axis, index.data)
     y = x.data + add_up(math.prod(shape), positions, src.data[used]).reshape(shape)
     whole, src_shape = src.shape == index.shape, src.shape
 
     def rule(g: Any, index: Any) -> Tensor:
-        picked = gather(g, axis, index)
+        picked = _gathered(g, axis, index)
         return picked if whole else getitem_adjoint(picked, used, src_shape)
 
     return record(scatter_add, y, (x, passed_on, None), (src, rule, index))
@@ -147,6 +167,7 @@ def scatter_add(x: TensorLike, dim: int, index: TensorLike, src: TensorLike) -> 
 def _positions(shape: tuple[int, ...], axis: int, index: Any) -> Any:
     """Where, in row-major order, the elements stand that `index` names along `axis`."""
     xp = array_module(index)
+    index = index.astype(np.int64, copy=False)  # a uint8 would not hold the products
     total, stride = 0, 1
     for i in reversed(range(len(shape))):
         step = xp.arange(index.shape[i]).reshape([-1 if j == i else 1 for j in range(len(shape))])
@@ -173,7 +194,7 @@ def index_select(x: TensorLike, dim: int, index: TensorLike) -> Tensor:
     """The slices along `dim` that `index`, a vector, names.
 
     Raises:
-        IndexError: if an index is negative or too large.
+        IndexError: if an index is negative or too large (see `gather`).
     """
     x = as_tensor(x)
     index = _whole_numbers(x, index, "index_select")
@@ -235,7 +256,7 @@ def take_along_dim(x: TensorLike, indices: TensorLike, dim: int | None = None) -
         ) from None
     for shape in (a, b):
         shape[:axis], shape[axis + 1 :] = common[:axis], common[axis:]
-    return gather(broadcast_to(x, a), axis, broadcast_to(indices, b))
+    return _gathered(broadcast_to(x, a), axis, broadcast_to(indices, b))
 
 
 # By masks

@@ -7,7 +7,7 @@ from typing import Any
 
 import minigrad_kernels as kernels
 
-from ..device import readable
+from ..device import check_range
 from ..recording import record
 from ..tensor import Tensor, TensorLike, as_tensor, together, wrap
 from .geometry import Options, Size, check_batch, check_images, check_pooling, pair, pooling_options
@@ -118,7 +118,7 @@ def _gathered(x: Any, indices: Any) -> Tensor:
 
 
 def _check_indices(operation: str, indices: Tensor, size: Size) -> None:
-    """Refuse indices that are not integers, or out of range.
+    """Refuse indices that are not integers, or out of range; on a GPU the latter later.
 
     Raises:
         TypeError, IndexError: accordingly.
@@ -126,12 +126,15 @@ def _check_indices(operation: str, indices: Tensor, size: Size) -> None:
     if indices.dtype.kind not in "iu":
         raise TypeError(f"{operation}: indices are {indices.dtype}, wants integers")
     pixels = size[0] * size[1]
-    array = indices.data
-    if array.size and readable(array) and (int(array.min()) < 0 or int(array.max()) >= pixels):
-        raise IndexError(
-            f"{operation}: indices go from {array.min()} to {array.max()}, but there are {pixels} "
-            "pixels"
+
+    def refusal(low: int, high: int) -> IndexError | None:
+        if low >= 0 and high < pixels:
+            return None
+        return IndexError(
+            f"{operation}: indices go from {low} to {high}, but there are {pixels} pixels"
         )
+
+    check_range(indices.data, refusal)
 
 
 @differentiable(
@@ -157,8 +160,9 @@ def max_pool2d_gradient(g: TensorLike, indices: TensorLike, input_size: Any) -> 
         input_size: (H, W).
 
     Raises:
-        ValueError: if shapes do not fit; IndexError: for an index beyond H * W; TypeError: if g is
-            not of a floating-point type, or indices are not integers.
+        ValueError: if shapes do not fit; IndexError: for an index beyond H * W, on a GPU when
+            something is read from there the next time; TypeError: if g is not of a floating-point
+            type, or indices are not integers.
     """
     name = "max_pool2d_gradient"
     g, where = together(name, g, indices)
@@ -186,8 +190,9 @@ def max_pool2d_gather(input: TensorLike, indices: TensorLike) -> Tensor:
     With the indices that `max_pool2d` returned, its derivative in the direction `input`.
 
     Raises:
-        ValueError: if shapes do not fit; IndexError: for an index beyond H * W; TypeError: if the
-            images are not of a floating-point type, or indices are not integers.
+        ValueError: if shapes do not fit; IndexError: for an index beyond H * W, on a GPU when
+            something is read from there the next time; TypeError: if the images are not of a
+            floating-point type, or indices are not integers.
     """
     name = "max_pool2d_gather"
     x, where = together(name, input, indices)

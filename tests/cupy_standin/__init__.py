@@ -6,7 +6,8 @@ arrays by accident, cannot be mixed with them, and know only the functions, meth
 that CuPy 14 has. Where CuPy and NumPy differ, it does as CuPy does: reductions and picked elements
 stay arrays, views are not read-only, `add.reduceat` takes differences of running sums. Where CuPy
 would go on silently, with an index that is out of range or that writes different values to one
-element, it raises `WouldGoUnnoticed`.
+element, or with an array that is not on the current device, it raises `WouldGoUnnoticed`. (Of
+indices that the engine will look at later it wraps those around that are out of range, as CuPy.)
 """
 
 from __future__ import annotations

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+
+from minigrad.device import _waiting
 
 from .memory import Device as Device, Memory, MemoryPointer
 from .streams import Stream, captured, forbid
@@ -51,9 +54,42 @@ def run(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
         hosts = [x._host for x in seen]
         return _leave(captured(work, hosts, written, name in _ALLOCATING), seen)
     except IndexError as error:
-        if "out of bounds" in str(error):
+        if "out of bounds" not in str(error):
+            raise
+        if not _is_noticed():
             raise WouldGoUnnoticed(f"CuPy wraps indices around: {error}") from None
-        raise
+        return _leave(_wrapping(function, *args, **options), seen)
+
+
+def _is_noticed() -> bool:
+    """Whether indices are to be looked at later: then they may be wrong now."""
+    return bool(_waiting.checks)
+
+
+def _wrapping(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """A function with indices out of range, which CuPy wraps around."""
+    if function.__name__ == "take":
+        given = (
+            inspect.signature(np.take).bind(*args, **options).arguments
+        )  # names are the method's
+        x, axis = args[0], given.get("axis")
+        return np.take(x, given["indices"] % (x.size if axis is None else x.shape[axis]), axis)
+    if function.__name__ == "take_along_axis":
+        x, index, axis = args
+        return function(x, index % x.shape[axis], axis)
+    x, index, *values = args  # of a universal function's method `at`
+    return function(x, _wrapped(x.shape, index), *values)
+
+
+def _wrapped(shape: tuple[int, ...], index: Any) -> Any:
+    """An index, of NumPy's arrays, within the shape."""
+    entries = index if isinstance(index, tuple) else (index,)
+    uses = [i is not None and i is not Ellipsis for i in entries]
+    found, dim = [], 0
+    for i, used in zip(entries, uses, strict=True):
+        found.append(i % shape[dim] if isinstance(i, np.ndarray) else i)
+        dim += len(shape) - sum(uses) if i is Ellipsis else used
+    return tuple(found)
 
 
 def check_current(*arrays: ndarray) -> None:
@@ -89,7 +125,7 @@ def _leave(y: Any, seen: list[ndarray]) -> Any:
 
 
 _BY_CUBLAS = frozenset(["dot", "einsum", "inner", "matmul", "tensordot", "vdot"])
-_WAITING = frozenset(["argwhere", "extract", "flatnonzero", "nonzero", "unique"])
+_WAITING = frozenset(["argwhere", "bincount", "extract", "flatnonzero", "nonzero", "unique"])
 _ALLOCATING = frozenset(["empty", "empty_like"])
 _CHANGING = frozenset(["at", "copyto", "put", "putmask", "sort"])
 """Functions whose first argument is changed."""
@@ -252,7 +288,9 @@ class ndarray:
         try:
             return ndarray(captured(lambda: np.asarray(self._host[index]), [self._host], []))
         except IndexError as error:
-            raise _unnoticed(error) from None
+            if not _is_noticed():
+                raise _unnoticed(error) from None
+            return ndarray(np.asarray(self._host[_wrapped(self.shape, index)]))
 
     def __setitem__(self, index: Any, value: Any) -> None:
         if isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim):
