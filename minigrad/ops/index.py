@@ -72,8 +72,8 @@ def _placed(index: Index, like: Any, shape: tuple[int, ...], name: str) -> Index
 
 def _placed_array(i: Any, like: Any, name: str) -> Any:
     """An index array where `like` is. To a GPU it is copied, from there it is not."""
-    if i.__class__ is np.ndarray:
-        return i if i.__class__ is like.__class__ else array_module(like).asarray(i)
+    if isinstance(i, np.ndarray):
+        return i if isinstance(like, np.ndarray) else array_module(like).asarray(i)
     here, there = wrap(like).device, wrap(i).device
     if here != there:
         raise TypeError(f"{name}: the input is on {here}, the index on {there}")
