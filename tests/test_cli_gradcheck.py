@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -188,6 +189,25 @@ def test_a_terminal_is_not_wide(mine: str, capsys: Any, monkeypatch: pytest.Monk
     assert run("mine:layer", "--shapes", "2x3,3x4") == 0
     shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines())) <= 79 and shown.split() == plain.split()
+
+
+def test_nobody_reads_and_nobody_waits(mine: str, capsys: Any, monkeypatch: Any) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    words = [sys.executable, "-m", "minigrad", "gradcheck", "mine:layer", "--shapes", "2x3,3x4"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    done = subprocess.run(
+        words, env=environment, stdout=write, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (2, "")
+
+    def interrupted(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "load", interrupted)
+    assert run("mine:layer", "--shapes", "3") == 130
+    assert capsys.readouterr().err == "minigrad gradcheck: interrupted\n"
 
 
 def test_a_plot(mine: str, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,6 +77,8 @@ def run(options: argparse.Namespace) -> int:
     """
     try:
         return _every_operation(options) if options.all else _one_function(options)
+    except BrokenPipeError:  # nobody reads: for `main` to handle
+        raise
     except (
         BadTarget,
         ValueError,

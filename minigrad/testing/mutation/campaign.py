@@ -160,8 +160,12 @@ def _in_processes(
     threads = [threading.Thread(target=drive) for _ in range(plan.processes)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    try:
+        for thread in threads:
+            thread.join()
+    except BaseException as error:  # an interrupt: the threads begin nothing new
+        errors.append(error)
+        raise
     if errors:
         raise errors[0]
 
