@@ -52,7 +52,7 @@ class Case:
         self.status: str = status
         self.order = self.comparison.order
         self.x, self.label, self.own = block.x, block.label, block.own
-        outputs = self.comparison.outputs
+        outputs = self.comparison.place.outputs
         self.y = outputs[0] if len(outputs) == 1 else None
         self.rules, self.slopes, self.allowed = block.rules, block.slopes, block.allowed
         self.cotangents, self.directions = self.comparison.rows.matrix, block.columns.matrix
@@ -86,7 +86,7 @@ class Case:
 
     def numeric(self, direction: np.ndarray, k: int | None = None) -> np.ndarray:
         """J u by central differences, by this input or by another."""
-        return self._slope(self.comparison.line(self.k if k is None else k, direction))
+        return self._slope(self.comparison.place.line(self.k if k is None else k, direction))
 
     def numeric_at(self, point: Arrays, step: float = FIRST_STEP) -> np.ndarray:
         """J U at another point; a small step stays on one side of the kinks around it."""
@@ -94,12 +94,12 @@ class Case:
         found = []
         for u in self._each_direction():
             moves[self.k] = u.reshape(self.x.shape)
-            line = Line(self.comparison.function.values, point, list(moves))
+            line = Line(self.comparison.place.values, point, list(moves))
             found.append(self._slope(line, step))
         return np.stack(found, axis=1)
 
     def _slope(self, line: Line, step: float = FIRST_STEP) -> np.ndarray:
-        here = self.comparison
+        here = self.comparison.place
         if self.directions is not None and here.eps < 1e-12:  # large: be quick
             return np.nan_to_num(line.difference(min(step, QUICK_STEP) * line.reach))
         return line.extrapolated(step, here.scale, here.eps).value
@@ -119,9 +119,9 @@ class Case:
         Shape: cotangents, then the output's. None if the function does not take such an input.
         """
         assert self.y is not None
-        point = list(self.comparison.point)
+        point = list(self.comparison.place.point)
         point[self.k] = np.array(np.broadcast_to(self.x, self.y.shape))
-        values = self.comparison.function.values
+        values = self.comparison.place.values
         try:
             same = np.array_equal(
                 np.concatenate([y.ravel() for y in values(point)]), self.y.ravel()
@@ -177,13 +177,13 @@ class Case:
     @cached_property
     def mixed(self) -> tuple[np.ndarray, np.ndarray]:
         """A random cotangent, and the rule's gradient for it along the directions."""
-        v = dense(self.comparison.rng, self.comparison.here.shape)
+        v = dense(self.comparison.rng, self.comparison.place.here.shape)
         return v, self.on_directions(self.pull(v)[None])[0]
 
     # Filling in
 
     def _can_be_filled_in(self) -> bool:
-        here = self.comparison
+        here = self.comparison.place
         if max(self.x.size, here.here.size) > LARGEST:
             return False
         start = time.perf_counter()
@@ -194,7 +194,7 @@ class Case:
 
     def _fill_in(self) -> None:
         if self.cotangents is not None:
-            self.rules = np.stack([self.pull(v) for v in np.eye(self.comparison.here.size)])
+            self.rules = np.stack([self.pull(v) for v in np.eye(self.comparison.place.here.size)])
         if self.directions is not None:
             self.slopes = np.stack([self.numeric(u) for u in np.eye(self.x.size)], axis=1)
         self.cotangents = self.directions = None

@@ -85,12 +85,12 @@ def _named(f: float, c: Case) -> str:
 
 def ignored(c: Case) -> str:
     """R does not depend on v."""
-    zero = c.pull(np.zeros(c.comparison.here.shape))
+    zero = c.pull(np.zeros(c.comparison.place.here.shape))
     if not zero.any() or not c.fits(
         c.said, np.broadcast_to(c.on_directions(zero[None]), c.said.shape)
     ):
         return ""
-    ones = np.ones(c.comparison.here.shape) @ c.slopes
+    ones = np.ones(c.comparison.place.here.shape) @ c.slopes
     like_ones = c.fits(c.on_directions(zero[None])[0], ones)
     what = ": it is the gradient of the sum of the outputs" if like_ones else ""
     return f"the cotangent is ignored: a zero cotangent gives the same gradient{what}"
@@ -98,7 +98,7 @@ def ignored(c: Case) -> str:
 
 def offset(c: Case) -> str:
     """R v = J^T v + c."""
-    constant = c.pull(np.zeros(c.comparison.here.shape))
+    constant = c.pull(np.zeros(c.comparison.place.here.shape))
     if not constant.any() or not c.fits(c.said, c.seen + c.on_directions(constant[None])):
         return ""
     most = constant.flat[abs(constant).argmax()]
@@ -174,7 +174,7 @@ def part_of_cotangent(c: Case) -> str:
 
 def other_input(c: Case) -> str:
     """R is the Jacobian by another input."""
-    for k, x in enumerate(c.comparison.point):
+    for k, x in enumerate(c.comparison.place.point):
         if k != c.k and x.shape == c.x.shape and c.fits(c.said, c.by_input(k)):
             name = c.comparison.function.labels[k]
             return f"this is the gradient of the other input: it belongs to {name}"

@@ -178,14 +178,14 @@ def stale(c: Case) -> str:
     """R is the Jacobian at another point: with another array in the place of the input."""
     others = {
         c.comparison.function.labels[k]: x
-        for k, x in enumerate(c.comparison.point)
+        for k, x in enumerate(c.comparison.place.point)
         if k != c.k and x.shape == c.x.shape
     }
     if c.y is not None and c.y.shape == c.x.shape:
         others["the output"] = np.asarray(c.y, dtype=np.float64)
     others["zero"], others["one"] = np.zeros(c.x.shape), np.ones(c.x.shape)
     for name, z in others.items():
-        point = list(c.comparison.point)
+        point = list(c.comparison.place.point)
         point[c.k] = z
         try:
             there = c.on_cotangents(c.numeric_at(point))
@@ -232,12 +232,12 @@ def _elementwise(c: Case) -> bool:
 
 def ties(c: Case) -> str:
     """Right at a point nearby, wrong at this one, where the slope jumps."""
-    point = [_untied(x, c.comparison.rng) for x in c.comparison.point]
+    point = [_untied(x, c.comparison.rng) for x in c.comparison.place.point]
     function = c.comparison.function
     try:
         there = function.record(point)
         rows = []
-        for v in np.eye(c.comparison.here.size) if c.cotangents is None else c.cotangents.T:
+        for v in np.eye(c.comparison.place.here.size) if c.cotangents is None else c.cotangents.T:
             pulled = there.pull(c.comparison.cut(v))
             rows.append(np.asarray(pulled[c.k], dtype=np.float64).ravel())
         seen = c.on_cotangents(c.numeric_at(point, step=1e-6))
@@ -333,7 +333,7 @@ def searched(c: Case, most: int = 12) -> np.ndarray:
     """
     if c.examples is not None:
         return c.examples if c.examples.size < most else np.zeros(0, int)
-    here = c.comparison
+    here = c.comparison.place
     v = dense(here.rng, here.here.shape)
     g = c.pull(v)
     found: list[int] = []

@@ -9,8 +9,9 @@ import numpy as np
 
 from ..autopsy import explain
 from ..autopsy.evidence import Case
-from .measure import Measured
-from .oracles import flat
+from . import rounding
+from .measure import CENTRAL, COMPLEX, WIDE, Measured
+from .oracles import Line, flat
 from .probes import RANDOM, SINGLE, dense, probes
 from .taylor import Study
 from .verdict import GOOD, Finding
@@ -22,6 +23,9 @@ SMALLEST = 1e-12  # two zeros are equal if the oracle is that certain of its own
 RELATIVE = 1e-10  # of the largest derivative of the same output: rounding in rules and functions
 ABSENT = 1e-6  # a row that is so small beside the others may be what is left of a cancellation
 SURE = 1e-6  # a derivative known less well than this, relative to its size, is in doubt
+CLOSELY = 8  # so many wrong columns are measured again with all steps
+NARROW = (16, 128, 1024)  # last digits, by which inputs move to see how steep a function is
+FEW = 4  # so often, each time in another direction
 TAYLOR = 64  # so many doubtful entries get a Taylor-remainder test
 
 
@@ -52,7 +56,7 @@ class Block:
 
     def __init__(self, comparison: Comparison, k: int, start: int) -> None:
         self.comparison, self.k = comparison, k
-        self.x, self.label = comparison.point[k], comparison.function.labels[k]
+        self.x, self.label = comparison.place.point[k], comparison.function.labels[k]
         self.own = slice(start, start + self.x.size)
         self.rules = comparison.rules[:, self.own]
         # With a sketch of many outputs a run is likely to be costly: sketch the inputs earlier too.
@@ -61,7 +65,7 @@ class Block:
             most = min(most, RANDOM + SINGLE)
         self.columns = probes([self.x], [self.label], most, comparison.rng)
         self.lines = [
-            comparison.line(k, self.columns.of(j, self.x.size))
+            comparison.place.line(k, self.columns.of(j, self.x.size))
             for j in range(len(self.columns.names))
         ]
         self.said = self.rules
@@ -72,6 +76,8 @@ class Block:
         """Compare."""
         self._measure()
         status = self._status()
+        if status in ("different", "outside"):
+            status = self._reconsidered(status)
         misused = status == "equal" and self._mixed_differs()
         note = fault = ""
         shape = self.comparison.reshaped.get(self.k)
@@ -82,9 +88,7 @@ class Block:
         elif misused or status in ("different", "outside"):
             fault, note = explain(Case(self, status))
             status = "different" if misused or shape is not None else status
-        vacuous = status == "equal" and bool(
-            (np.maximum(abs(self.seen), abs(self.said)) <= self.allowed).all()
-        )
+        vacuous = status == "equal" and self._is_vacuous
         if vacuous and self.comparison.order == 1:
             note = self._why_vacuous()
         at = self._worst()
@@ -107,28 +111,46 @@ class Block:
         )
 
     @property
+    def _is_vacuous(self) -> bool:
+        """Would zeros pass as well?"""
+        return bool((np.maximum(abs(self.seen), abs(self.said)) <= self.allowed).all())
+
+    @property
     def slopes(self) -> np.ndarray:
         """J U by the oracle, one column for each direction."""
         return self._columns([s.value for s in self.measured.slopes])
 
     def _columns(self, columns: list[np.ndarray]) -> np.ndarray:
-        return np.stack(columns, axis=1) if columns else np.zeros((self.comparison.here.size, 0))
+        return (
+            np.stack(columns, axis=1) if columns else np.zeros((self.comparison.place.here.size, 0))
+        )
 
     # Measuring
 
     def _measure(self) -> None:
         """Ask an oracle, and where it disagrees whatever else can tell who is wrong."""
         self._take(self.comparison.oracles.measure(self.k, self.lines))
-        if self.oracle != "central differences" and self.wrong.any():
+        if self.oracle != CENTRAL and self.wrong.any():
             self._second_opinion()
-        if self.oracle == "central differences" and self.wrong.any():
-            noisy = self.comparison.oracles.differences(self.lines, noisy=True)
-            self._take(Measured(self.oracle, noisy))
+        if self.oracle == CENTRAL and self.wrong.any():
+            self._look_closely()
         if self.wrong.any() and self.comparison.rescale():
             self._measure()
         elif self.wrong.any():
             self.allowed = self.allowed + self._rounded
             self.wrong = ~(abs(self.said - self.seen) <= self.allowed)
+
+    def _look_closely(self) -> None:
+        """Measure again where it is wrong. If that tells the same of some, so it will of others."""
+        slopes = list(self.measured.slopes)
+        columns = np.flatnonzero(self.wrong.any(axis=0))
+        for some in (columns[:CLOSELY], columns[CLOSELY:]):
+            before = self.wrong[:, some].sum()
+            for j in some:
+                slopes[j] = self.comparison.oracles.closely(self.lines[j])
+            self._take(Measured(self.oracle, slopes))
+            if self.wrong[:, some].sum() == before:
+                return
 
     def _take(self, measured: Measured) -> None:
         """Believe an oracle."""
@@ -153,7 +175,7 @@ class Block:
         kind, oracles = self.comparison.kind, self.comparison.oracles
         if kind in ("linear", "bilinear"):
             return
-        second = Measured("central differences", oracles.differences(self.lines))
+        second = Measured(CENTRAL, oracles.differences(self.lines))
         other, other_allowed = self._combined(second)
         if kind == "auto":
             # The sharper oracle stays the judge where the two agree.
@@ -180,20 +202,20 @@ class Block:
         # Zeros of high multiplicity, as of a product with many zeros, are relative to nothing.
         both_zero = (self.said == 0) & (self.seen == 0) & (self.allowed <= SMALLEST)
         unclear = (self.allowed > limit) & ~both_zero
-        if not (self.wrong.any() or unclear.any()):
-            return "equal"
-        if self.comparison.kind == "auto" and self.oracle != "central differences":
-            # Central differences agree with a step of 1 or a complex step: there is no kink here.
+        doubt = bool(self.wrong.any() or unclear.any())
+        hidden = self._hidden if doubt or self._is_vacuous else np.zeros(0, bool)
+        if not doubt:
+            if not hidden.any():
+                return "equal"
+            self.wrong |= hidden[:, None]
+        if self.comparison.kind == "auto" and self.oracle != CENTRAL and not hidden.any():
+            # Central differences agree with a wide step or a complex step: there is no kink here.
             if self.wrong.any():
                 return "different"
             self.wrong = unclear
             return "unclear"
         status, doubtful = self.comparison.kinks.verdict(
-            self.lines,
-            self.said,
-            self.wrong | unclear,
-            self.comparison.rules,
-            self.comparison.oracles.noise,
+            self.lines, self.said, self.wrong | unclear, self.comparison.rules, hidden
         )
         if status != "smooth":
             self.wrong = doubtful
@@ -204,16 +226,102 @@ class Block:
             return "different"
         return self._by_taylor(doubtful, limit)
 
+    @property
+    def _hidden(self) -> np.ndarray:
+        """Rows whose slopes along sums of directions are not the sums of the slopes.
+
+        Such a function is not differentiable, and slopes along single directions may not show it:
+        the median of three equal numbers stays what it is if any one of them moves.
+        """
+        if len(self.lines) < 2:
+            return np.zeros(len(self.said), bool)
+        comparison = self.comparison
+        w = dense(comparison.rng, (len(self.lines),))
+        u = w if self.columns.matrix is None else self.columns.matrix @ w
+        along = comparison.oracles.closely(comparison.place.line(self.k, u))
+        found, allowed = self._combined(Measured(CENTRAL, [along]))
+        off = abs(found[:, 0] - self.seen @ w)
+        small = 1e-3 * (abs(self.seen) @ abs(w) + abs(found[:, 0])) + 1e-300
+        return np.asarray(off > allowed[:, 0] + self.allowed @ abs(w) + small)
+
+    def _reconsidered(self, status: str) -> str:
+        """What is wrong is asked once more: can the oracle see what it is sure of?"""
+        unclear = self.wrong & False
+        if status == "different" and self.oracle in (COMPLEX, WIDE):
+            self._shake()
+            unclear = self.wrong & (self.allowed > self._limit())
+        steep = self._steep()
+        if steep.any() and self.oracle in (COMPLEX, WIDE):
+            # What these say where nothing shorter than the first step was tried.
+            self._take(Measured(CENTRAL, [self.comparison.oracles.closely(x) for x in self.lines]))
+            status = self._status()
+            if status not in ("different", "outside"):
+                return status
+            unclear, steep = self.wrong & False, self._steep()
+        unclear |= self.wrong & steep[:, None]
+        if (self.wrong & ~unclear).any():
+            self.wrong = self.wrong & ~unclear
+            return status
+        return "unclear" if unclear.any() else "equal"
+
+    def _shake(self) -> None:
+        """Allow for the rounding of an oracle that has none of its own, as far as it shows.
+
+        Where the function is all but singular its derivative hangs on the last digits as well.
+        """
+        comparison, place = self.comparison, self.comparison.place
+        for j in np.flatnonzero(self.wrong.any(axis=0)):
+            changes = []
+            for point, _ in rounding.beside(place.point, place.eps):
+                line = Line(place.values, point, self.lines[j].direction)
+                (slope,) = comparison.oracles.again(self.oracle, [line])
+                changes.append(abs(slope.value - self.measured.slopes[j].value))
+            change = np.max(changes, axis=0)
+            v = comparison.rows.matrix
+            self.allowed[:, j] += rounding.TIMES * (change if v is None else abs(v.T) @ change)
+            if not (abs(self.said - self.seen) <= self.allowed)[:, j].any():
+                break  # what no rounding explains in one column is no rounding in the others
+        self.wrong &= ~(abs(self.said - self.seen) <= self.allowed)
+
+    def _steep(self) -> np.ndarray:
+        """Rows that follow the rule, and not the oracle, where inputs move by a few digits.
+
+        There the function is steeper than any step could see, as the solution of equations is that
+        are all but singular; or so rounded that its last digits change by as much.
+        """
+        place, size = self.comparison.place, abs(self.x).max(initial=0.0)
+        v = self.comparison.rows.matrix
+        steep = np.zeros(len(self.said), bool)
+        for digits in NARROW:
+            changes, ways = [], []
+            for _ in range(FEW):
+                w = dense(self.comparison.rng, (len(self.lines),))
+                u = w if self.columns.matrix is None else self.columns.matrix @ w
+                length = digits * place.eps * size / max(abs(u).max(initial=0.0), 1e-300)
+                change = place.line(self.k, u).at(length) - place.here
+                changes.append(change if v is None else v.T @ change)
+                ways.append(length * w)
+            change = np.stack(changes, axis=1)
+            by_rule, by_oracle = (m @ np.stack(ways, axis=1) for m in (self.said, self.seen))
+            moved, rule, oracle = (np.linalg.norm(m, axis=1) for m in (change, by_rule, by_oracle))
+            rounded = (moved > 1e4 * place.eps * place.scale) & (oracle < 1e-3 * moved)
+            steep |= rounded & (rule > 0.1 * moved)
+            off_rule, off_oracle = (
+                np.linalg.norm(change - m, axis=1) for m in (by_rule, by_oracle)
+            )
+            steep |= (off_rule < 0.3 * moved) & (off_oracle > 0.5 * moved)
+        return steep & self.wrong.any(axis=1)
+
     def _limit(self) -> float:
         """What is allowed at most; a derivative that is known less well is in doubt."""
         comparison = self.comparison
-        scale, noise = comparison.scale, comparison.oracles.known_noise
+        scale, noise = comparison.place.scale, comparison.place.known_noise
         if noise > 0.1 * scale:  # nothing but the rounding of larger numbers
-            scale = noise / comparison.eps
+            scale = noise / comparison.place.eps
         natural = scale / max(1.0, abs(self.x).max(initial=0.0))
         largest = max(natural, float(abs(self.seen).max(initial=0.0)))
         # What extrapolated differences can reach in this precision is about eps^(2/3).
-        certain = max(SURE, 100 * comparison.eps ** (2 / 3))
+        certain = max(SURE, 100 * comparison.place.eps ** (2 / 3))
         limit = certain * largest + 1e-300
         if comparison.rows.matrix is not None:  # an error in one term of the sum must still show
             limit = max(limit, 100 * certain * float(abs(self.slopes).max(initial=0.0)))
@@ -270,16 +378,16 @@ class Block:
 
     def _study(self, at: tuple[int, int]) -> Study:
         row, column = at
-        here = self.comparison.here
+        here = self.comparison.place.here
         weights = self.comparison.rows.of(row, here.size)
         numbers = float(self.said[at]), float(self.seen[at])
-        return Study(self.lines[column], weights, here, *numbers, self.comparison.eps)
+        return Study(self.lines[column], weights, here, *numbers, self.comparison.place.eps)
 
     def _why_vacuous(self) -> str:
         """What to say of a derivative that is zero."""
         if not self.said.size:
             return "nothing was compared: input or outputs are empty"
-        here = self.comparison
+        here = self.comparison.place
         far = [np.asarray(y + dense(here.rng, y.shape)) if y is self.x else y for y in here.point]
         with np.errstate(all="ignore"):
             try:

@@ -19,7 +19,8 @@ from .block import Block
 from .functions import Function, Pullback
 from .kinks import Kinks
 from .measure import Oracles
-from .oracles import Line, flat
+from .oracles import flat
+from .place import Place
 from .probes import RANDOM, dense, probes, split
 from .verdict import Finding
 
@@ -51,28 +52,13 @@ class Comparison:
         self.function, self.kind, self.order, self.rng, self.full = function, kind, order, rng, full
         self.problems: list[str] = []
         self.factor = 1.0  # of cotangents; its inverse multiplies gradients
-        self.point = function.point
-        self.recording = function.record(self.point)
-        self.outputs = self.recording.outputs
-        self.here = flat(self.outputs)
-        self.eps = float(max([np.finfo(y.dtype).eps for y in self.outputs], default=2.2e-16))
-        self.scale = rounding.scale(function, self.here)
-        self.rows = probes(self.outputs, output_labels(function, len(self.outputs)), full, rng)
+        self.place = Place(function, rng)
+        outputs = self.place.outputs
+        self.rows = probes(outputs, output_labels(function, len(outputs)), full, rng)
         sketched = self.rows.matrix is not None
-        self.oracles = Oracles(
-            function, kind, hint, order, self.here, self.scale, self.eps, sketched, rng
-        )
-        nearby = kind in ("piecewise", "auto")
-        self.kinks = Kinks(
-            function.values,
-            self.point,
-            self.here,
-            self.rows.matrix,
-            nearby,
-            self.eps,
-            self.rng,
-        )
-        self.mixed = dense(rng, self.here.shape)  # one more cotangent, for linearity
+        self.oracles = Oracles(self.place, kind, hint, order, sketched)
+        self.kinks = Kinks(self.place, self.rows.matrix, kind in ("piecewise", "auto"))
+        self.mixed = dense(rng, self.place.here.shape)  # one more cotangent, for linearity
         self.reshaped: dict[int, Reshaped] = {}  # inputs whose gradient has another shape
 
     def pull(self, v: np.ndarray) -> np.ndarray:
@@ -81,8 +67,8 @@ class Comparison:
 
     def _pulled(self, cotangents: list[np.ndarray | None]) -> np.ndarray:
         scaled = [None if v is None else np.asarray(self.factor * v) for v in cotangents]
-        gradients = self.recording.pull(scaled)
-        for k, (g, x) in enumerate(zip(gradients, self.point, strict=True)):
+        gradients = self.place.pull(scaled)
+        for k, (g, x) in enumerate(zip(gradients, self.place.point, strict=True)):
             if g.shape != x.shape:
                 self.reshaped[k] = reshaped(g, x)
                 gradients[k] = self.reshaped[k].gradient
@@ -90,15 +76,15 @@ class Comparison:
 
     def cut(self, v: np.ndarray) -> list[np.ndarray | None]:
         """A flat cotangent as one for each output."""
-        return [*split(v, self.outputs)]
+        return [*split(v, self.place.outputs)]
 
     def findings(self) -> Iterator[Finding]:
         """Compare the derivative by each input in turn."""
-        if self.scale < 1e-6 and np.isfinite(self.rules).all():
+        if self.place.scale < 1e-6 and np.isfinite(self.rules).all():
             self.rescale()
         self._check_linear_in_cotangent()
         start = 0
-        for k, x in enumerate(self.point):
+        for k, x in enumerate(self.place.point):
             yield Block(self, k, start).finding()
             start += x.size
         self.problems += self.oracles.problems
@@ -115,16 +101,16 @@ class Comparison:
 
     def _rule_rows(self) -> np.ndarray:
         """V^T J by backward passes over one graph; rows are the cotangents."""
-        rows = np.zeros((len(self.rows.names), sum(x.size for x in self.point)))
+        rows = np.zeros((len(self.rows.names), sum(x.size for x in self.place.point)))
         if self.rows.matrix is not None:
             for row, column in enumerate(self.rows.matrix.T):
                 rows[row] = self.pull(column)
         else:
             row = 0
-            for i, y in enumerate(self.outputs):
+            for i, y in enumerate(self.place.outputs):
                 for j in range(y.size):
-                    if self.recording.connected[i]:
-                        seeds: list[np.ndarray | None] = [None] * len(self.outputs)
+                    if self.place.recording.connected[i]:
+                        seeds: list[np.ndarray | None] = [None] * len(self.place.outputs)
                         seeds[i] = unit = np.zeros(y.shape)
                         unit.reshape(-1)[j] = 1.0
                         rows[row] = self._pulled(seeds)
@@ -135,10 +121,10 @@ class Comparison:
 
     def rescale(self) -> bool:
         """Whether what cancelled in the outputs was larger than it seemed, as rounding tells."""
-        implied = rounding.implied(self.rounding, self.eps)
-        if not implied > 2 * self.scale:
+        implied = rounding.implied(self.rounding, self.rules, self.place.eps)
+        if not implied > 2 * self.place.scale:
             return False
-        self.scale = self.oracles.scale = implied
+        self.place.scale = implied
         return True
 
     def _check_linear_in_cotangent(self) -> None:
@@ -151,8 +137,8 @@ class Comparison:
             return
         size = (abs(v) @ abs(rows)).max(initial=0.0)
         # A gradient that cancels to zero is the rounding of what was cancelled.
-        cancelled = 1e3 * self.eps * self.scale * float(abs(v).sum())
-        allowed = max(1e-10, 1e3 * self.eps) * size + cancelled + 1e-300
+        cancelled = 1e3 * self.place.eps * self.place.scale * float(abs(v).sum())
+        allowed = max(1e-10, 1e3 * self.place.eps) * size + cancelled + 1e-300
         off = abs(together - v @ rows)
         if not (off <= allowed).all():
             allowed = allowed + abs(v) @ self.rounding[: len(rows)]
@@ -163,33 +149,27 @@ class Comparison:
             )
 
     def has_kink(self) -> bool:
-        """Whether slopes to both sides differ along some entry of some input."""
-        for k, x in enumerate(self.point):
+        """Whether slopes to both sides differ along some entry of some input, here or beside."""
+        for k, x in enumerate(self.place.point):
             columns = probes([x], [self.function.labels[k]], self.full, self.rng)
             for j in range(len(columns.names)):
-                line = self.line(k, columns.of(j, x.size))
-                if line.one_sided(self.here, self.kinks.scales)[2].any():
+                line = self.place.line(k, columns.of(j, x.size))
+                if line.one_sided(self.place.here, self.kinks.scales, looks=0)[2].any():
                     return True
         return False
-
-    def line(self, k: int, direction: np.ndarray) -> Line:
-        """The function along a direction of input k."""
-        moves: list[np.ndarray | None] = [None] * len(self.point)
-        moves[k] = direction.reshape(self.point[k].shape)
-        return Line(self.function.values, self.point, moves)
 
     @cached_property
     def rounding(self) -> np.ndarray:
         """What is allowed for the rounding of the rules, for each of their numbers."""
-        rules, recording, problems = self.rules, self.recording, list(self.problems)
+        rules, recording, problems = self.rules, self.place.recording, list(self.problems)
         changes = np.zeros_like(rules)
         try:
             with np.errstate(all="ignore"):
-                for point, factor in rounding.beside(self.point, self.eps):
-                    self.recording, self.factor = self.function.record(point), factor
+                for point, factor in rounding.beside(self.place.point, self.place.eps):
+                    self.place.recording, self.factor = self.function.record(point), factor
                     changes = np.maximum(changes, abs(self._rule_rows() - rules))
         finally:
-            self.recording, self.problems, self.factor = recording, problems, 1.0
+            self.place.recording, self.problems, self.factor = recording, problems, 1.0
         return rounding.allowance(self.function, rules, changes)
 
 

@@ -3,50 +3,55 @@
 The limits of the slopes around a point span its subdifferential (F. Clarke, "Generalized gradients
 and applications", Trans. AMS 205, 1975). Slopes to both sides along one direction, and in the same
 direction at random points nearby, bound what a rule may say.
+
+A kink that is only near is none: the slopes nearby are looked at from closer and closer, until
+they are all alike, or rounding leaves nothing to see.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
 from .oracles import Line, scales_for
-from .probes import Arrays, dense, split
+from .place import ExhaustedError, Place
+from .probes import dense
 
 FIRST, MANY = 16, 256  # points nearby: to begin with, and before a rule is called wrong
 CONFIRMED = 8  # so many columns get the many points; if they are wrong, so are the others
+CLOSER = 30.0  # how much closer each look is
+LOOKS = 7  # as close as 1e-15 of the input, if rounding allows
+CALLS, SECONDS = 100_000, 10.0  # how often the function is called, at most, and for how long
 
-Range = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+class Range(NamedTuple):
+    """Slopes around a point, for each number that is compared.
+
+    Attributes:
+        low, high: the lowest and the highest.
+        kink: whether they jump, at the point or beside it.
+        beside: whether it is beside the point, where the slopes are these two.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    kink: np.ndarray
+    beside: np.ndarray
 
 
 class Kinks:
     """The slopes around a point of a function.
 
     Args:
-        function: takes and returns lists of arrays.
-        point: where.
-        here: its outputs there, flat.
+        place: the function there.
         cotangents: v as columns; None is the identity.
         nearby: whether to sample around the point too, and not only along the directions.
-        eps: of the type that the function computes in.
-        rng: draws points and directions.
     """
 
-    def __init__(
-        self,
-        function: Callable[[Arrays], Arrays],
-        point: Arrays,
-        here: np.ndarray,
-        cotangents: np.ndarray | None,
-        nearby: bool,
-        eps: float,
-        rng: np.random.Generator,
-    ) -> None:
-        self.function, self.point, self.here = function, point, here
-        self.cotangents, self.nearby, self.rng = cotangents, nearby, rng
-        self.scales = scales_for(eps)
-        self.noise: np.ndarray | None = None
+    def __init__(self, place: Place, cotangents: np.ndarray | None, nearby: bool) -> None:
+        self.place, self.cotangents, self.nearby = place, cotangents, nearby
+        self.scales = scales_for(place.eps)
 
     def verdict(
         self,
@@ -54,7 +59,7 @@ class Kinks:
         said: np.ndarray,
         doubtful: np.ndarray,
         rules: np.ndarray,
-        noise: np.ndarray | None = None,
+        hidden: np.ndarray,
     ) -> tuple[str, np.ndarray]:
         """What the doubtful entries are, and which of them are wrong.
 
@@ -63,87 +68,143 @@ class Kinks:
             said: v^T J u by the rule.
             doubtful: the entries that differ from an oracle, or that it was not certain of.
             rules: v^T J by all inputs together, for directions that mix them.
-            noise: of each output, if it was measured: slopes that differ by no more are no kink.
+            hidden: the rows in which the slopes along sums of directions are no sums of slopes: not
+                differentiable, whatever the slopes along single directions say.
 
         Returns:
-            `smooth` and the entries without a kink; `outside` and the entries that lie outside; or
-            `kink`, if all lie inside.
+            `smooth` and the entries without a kink; `outside` and the entries that lie outside;
+            `unclear` and the entries of which too little can be seen; or `kink`, if all lie inside.
         """
-        self.noise = noise
-        outside = np.zeros_like(doubtful)
-        smooth = np.zeros_like(doubtful)
+        outside, smooth, unknown = (np.zeros_like(doubtful) for _ in range(3))
+        seen = np.zeros(doubtful.shape[1], bool)
         confirmed = 0
-        for j in np.flatnonzero(doubtful.any(axis=0)):
-            found = self._between(lines[j])
-            smooth[:, j] = doubtful[:, j] & ~found[2]
-            missed = doubtful[:, j] & self._missed(said[:, j], found, 1e-9)
-            if missed.any() and self.nearby and confirmed < CONFIRMED:
-                missed &= self._missed(said[:, j], self._widened(lines[j], found), 1e-9)
-                confirmed += bool(missed.any())
-            outside[:, j] = missed
-        if smooth.any():
-            return "smooth", smooth
-        if outside.any() or not self._inside_along_many(rules):
-            return "outside", outside if outside.any() else doubtful
-        return "kink", outside
+        try:
+            with self.place.at_most(CALLS, SECONDS):
+                for j in np.flatnonzero(doubtful.any(axis=0)):
+                    found = self._between(lines[j])
+                    if (hidden & doubtful[:, j] & ~found.kink).any():
+                        found = self._between(lines[j], MANY)
+                    smooth[:, j] = doubtful[:, j] & ~found.kink
+                    missed = doubtful[:, j] & self._missed(said[:, j], found, 1e-9)
+                    if missed.any() and self.nearby and confirmed < CONFIRMED:
+                        missed &= self._missed(said[:, j], self._widened(lines[j], found), 1e-9)
+                        confirmed += bool(missed.any())
+                    smooth[:, j] |= missed & found.beside
+                    outside[:, j] = missed & ~found.beside
+                    seen[j] = True
+                unknown = smooth & hidden[:, None]
+                smooth &= ~unknown
+                if smooth.any():
+                    return "smooth", smooth
+                if outside.any() or (not unknown.any() and not self._inside_along_many(rules)):
+                    return "outside", outside if outside.any() else doubtful
+        except ExhaustedError:
+            unknown = doubtful & ~seen
+            # What was seen to be wrong is wrong, whatever the others are.
+            if smooth.any():
+                return "smooth", smooth
+            if outside.any():
+                return "outside", outside
+            return ("unclear", unknown) if unknown.any() else ("unclear", doubtful)
+        return ("unclear", unknown) if unknown.any() else ("kink", outside)
 
     def _missed(self, said: np.ndarray, found: Range, least: float) -> np.ndarray:
         """Where a number lies outside the slopes around a kink."""
-        low, high, kink = found
-        slack = self.scales.slack * np.maximum(abs(low), abs(high)) + least
-        return np.asarray(kink & ~((said >= low - slack) & (said <= high + slack)))
+        slack = self.scales.slack * np.maximum(abs(found.low), abs(found.high)) + least
+        inside = (said >= found.low - slack) & (said <= found.high + slack)
+        return np.asarray(found.kink & ~inside)
 
-    def _between(self, line: Line) -> Range:
-        """The lowest and highest slope around the point, per row, and whether they differ there."""
-        low, high, kink = self._one_sided(line)
+    def _between(self, line: Line, samples: int = FIRST) -> Range:
+        """The slopes around the point, per row."""
+        left, right, kink = line.one_sided(self.place.here, self.scales, self.place.noise)
+        found = Range(np.minimum(left, right), np.maximum(left, right), kink, kink & False)
         if self.nearby:
-            near = line.nearby(self.rng, self.scales.nearby[1], self.scales.step, FIRST)
-            wide = line.nearby(self.rng, self.scales.nearby[0], self.scales.step, FIRST)
-            with np.errstate(all="ignore"):
-                spread = np.ptp(near, axis=0)
-                size = np.maximum(abs(low), abs(high)) + abs(near).max(axis=0)
-                # Around a smooth point the spread shrinks with the distance, at a jump it stays.
-                jump = (spread > 0.5 * np.ptp(wide, axis=0)) & (spread > self.scales.jump * size)
-                step = self.scales.step * self.scales.nearby[1] * line.reach
-                jump &= spread > 16 * self.scales.noise(self.here, self.noise) / step
-            low = np.where(jump, np.minimum(low, near.min(axis=0)), low)
-            high = np.where(jump, np.maximum(high, near.max(axis=0)), high)
-            kink = kink | jump
-        return self._combined(low, high, kink)
+            around = self._around(line, samples)
+            alone = around.beside & ~kink
+            low = np.where(around.kink, np.minimum(found.low, around.low), found.low)
+            high = np.where(around.kink, np.maximum(found.high, around.high), found.high)
+            low, high = np.where(alone, around.low, low), np.where(alone, around.high, high)
+            found = Range(low, high, kink | around.kink, alone)
+        return self._combined(found)
+
+    def _around(self, line: Line, samples: int) -> Range:
+        """Where slopes at points nearby jump: at the point, or beside it.
+
+        At a kink the slopes at x + d z, for given z, are the same for every small distance d.
+        Around a smooth point they come together in proportion to d, and beside a kink at once.
+        """
+        offsets = line.offsets(self.place.rng, samples)
+        (far, distance), share = self.scales.nearby, self.scales.step
+        wide = np.ptp(line.nearby(offsets, far, share), axis=0)
+        slopes = line.nearby(offsets, distance, share)
+        low, high, spread = slopes.min(axis=0), slopes.max(axis=0), np.ptp(slopes, axis=0)
+        jump = (spread > 0.5 * wide) & (spread > self.scales.jump * abs(slopes).max(axis=0))
+        jump &= spread > self._noise(line, share * distance)
+        beside, live = np.zeros_like(jump), jump.copy()
+        share = self.scales.closer
+        for _ in range(LOOKS):
+            distance /= CLOSER
+            noise = self._noise(line, share * distance)
+            live &= noise < 0.05 * spread
+            if not live.any():
+                break
+            # The steepest and the flattest are enough, as long as they differ.
+            few = sorted({*slopes[:, live].argmin(axis=0), *slopes[:, live].argmax(axis=0)})
+            now = np.ptp(line.nearby([offsets[i] for i in few], distance, share), axis=0)
+            if not (live & ~(now >= 0.5 * spread)).any():
+                spread = np.where(live, now, spread)
+                continue
+            slopes = line.nearby(offsets, distance, share)
+            now = np.ptp(slopes, axis=0)
+            gone = live & (now <= 0.01 * spread + noise)
+            low = np.where(gone, slopes.min(axis=0), low)
+            high = np.where(gone, slopes.max(axis=0), high)
+            fading = live & ~gone & ~(now >= 0.5 * spread)
+            beside |= gone
+            jump &= ~fading
+            live &= ~gone & ~fading
+            spread = np.where(live, now, spread)
+        return Range(low, high, jump, beside)
+
+    def _noise(self, line: Line, step: float) -> np.ndarray:
+        """What rounding makes of a slope over this step, relative to the input."""
+        rounded = self.scales.noise(self.place.here, self.place.noise)
+        return np.asarray(16 * rounded / (step * line.reach))
 
     def _widened(self, line: Line, found: Range) -> Range:
         """With many more points: of k tied entries, each is first at one point in k only."""
-        near = line.nearby(self.rng, self.scales.nearby[1], self.scales.step, MANY)
-        low, high, _ = self._combined(near.min(axis=0), near.max(axis=0), found[2])
-        return np.fmin(found[0], low), np.fmax(found[1], high), found[2]
+        offsets = line.offsets(self.place.rng, MANY)
+        near = line.nearby(offsets, self.scales.nearby[1], self.scales.step)
+        more = self._combined(
+            Range(near.min(axis=0), near.max(axis=0), found.kink, found.beside), False
+        )
+        wider = np.fmin(found.low, more.low), np.fmax(found.high, more.high)
+        low, high = (np.where(found.beside, a, b) for a, b in zip(found, wider, strict=False))
+        return Range(low, high, found.kink, found.beside)
 
-    def _one_sided(self, line: Line) -> Range:
-        left, right, kink = line.one_sided(self.here, self.scales, self.noise)
-        return np.minimum(left, right), np.maximum(left, right), kink
-
-    def _combined(self, low: np.ndarray, high: np.ndarray, kink: np.ndarray) -> Range:
+    def _combined(self, found: Range, both: bool = True) -> Range:
         """The range of v^T J u, from those of the outputs."""
         if self.cotangents is None:
-            return low, high, kink
+            return found
         plus, minus = np.maximum(self.cotangents.T, 0), np.minimum(self.cotangents.T, 0)
-        lowest, highest = plus @ low + minus @ high, plus @ high + minus @ low
-        if kink.size == self.cotangents.shape[0]:
-            kink = (self.cotangents.T != 0) @ kink
-        return lowest, highest, kink
+        low = plus @ found.low + minus @ found.high
+        high = plus @ found.high + minus @ found.low
+        if not both:
+            return Range(low, high, found.kink, found.beside)
+        used = self.cotangents.T != 0
+        kink, at = used @ found.kink, used @ (found.kink & ~found.beside)
+        return Range(low, high, kink, kink & ~at)
 
     def _inside_along_many(self, rules: np.ndarray) -> bool:
         """Entry by entry a sum over tied inputs can look right; directions that mix them tell."""
-        size = rules.shape[1]
-        directions = [np.ones(size), *(dense(self.rng, (size,)) for _ in range(6))]
-        for u in directions:
-            moves: list[np.ndarray | None] = [*split(u, self.point)]
-            line = Line(self.function, self.point, moves)
-            low, high, _ = found = self._between(line)
-            every = np.ones(low.shape, bool)
-            missed = self._missed(rules @ u, (low, high, every), self.scales.slack)
+        size, rng = rules.shape[1], self.place.rng
+        for u in [np.ones(size), *(dense(rng, (size,)) for _ in range(6))]:
+            line = self.place.across(u)
+            found = self._between(line)
+            found = found._replace(kink=np.ones(found.low.shape, bool))
+            missed = self._missed(rules @ u, found, self.scales.slack)
             if missed.any() and self.nearby:
-                low, high, _ = self._widened(line, found)
-                missed = self._missed(rules @ u, (low, high, every), self.scales.slack)
+                missed = self._missed(rules @ u, self._widened(line, found), self.scales.slack)
             if missed.any():
                 return False
         return True

@@ -11,15 +11,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
-from . import rounding
-from .functions import Function, Pullback
-from .oracles import FIRST_STEP, Line, Slope, flat
+from .functions import Pullback
+from .oracles import FIRST_STEP, Line, Slope
+from .place import Place
 from .probes import dense
 
+COMPLEX, WIDE, CENTRAL = "complex step", "differences with step 1", "central differences"
 SMALL = 2048  # outputs times directions up to which a complex step, which is slow, is tried unasked
 
 
@@ -35,31 +35,15 @@ class Oracles:
     """Measures directional derivatives of one function at one point.
 
     Args:
-        function: what to differentiate.
+        place: the function there.
         kind: one of `minigrad.ops.registry.KINDS`, or `auto`.
         hint: for `auto`, what the function is likely to be; "" if nothing is known.
         order: which derivative this is.
-        here: the outputs, flat.
-        scale: of the outputs.
-        eps: of the type that the function computes in.
         sketched: whether sums over many outputs are compared, in which uncertainties add up.
-        rng: draws directions.
     """
 
-    def __init__(
-        self,
-        function: Function,
-        kind: str,
-        hint: str,
-        order: int,
-        here: np.ndarray,
-        scale: float,
-        eps: float,
-        sketched: bool,
-        rng: np.random.Generator,
-    ) -> None:
-        self.function, self.kind, self.hint, self.order = function, kind, hint, order
-        self.here, self.scale, self.eps, self.rng = here, scale, eps, rng
+    def __init__(self, place: Place, kind: str, hint: str, order: int, sketched: bool) -> None:
+        self.place, self.kind, self.hint, self.order = place, kind, hint, order
         self.sketched = sketched
         self.problems: list[str] = []
 
@@ -78,89 +62,83 @@ class Oracles:
                     "declared analytic, but it does not compute with complex numbers: "
                     f"{type(error).__name__}: {error}"
                 )
-        return Measured("central differences", self.differences(lines))
+        return Measured(CENTRAL, self.differences(lines))
 
-    def differences(self, lines: list[Line], noisy: bool = False) -> list[Slope]:
-        """Extrapolated central differences; over several steps where one is not certain enough.
-
-        With `noisy` for a function whose rounding is more than its outputs show: it is measured.
-        """
-        scale = np.maximum(self.scale, self.noise / self.eps) if noisy else self.scale
+    def differences(self, lines: list[Line]) -> list[Slope]:
+        """Extrapolated central differences; over several steps where one is not certain enough."""
+        place = self.place
         slopes = [
             (line.extrapolated_twice if self.sketched else line.extrapolated)(
-                FIRST_STEP, scale, self.eps
+                FIRST_STEP, place.scale, place.eps
             )
             for line in lines
         ]
         largest = max([abs(s.value).max(initial=0.0) for s in slopes], default=0.0)
         # Where there is nothing but rounding, other steps would not find more.
-        largest = max(largest, 1e-4 * self.scale)
+        largest = max(largest, 1e-4 * place.scale)
         for i, (line, slope) in enumerate(zip(lines, slopes, strict=True)):
             if (slope.tolerance > 1e-6 * largest).any():
-                slopes[i] = line.best(scale, self.eps)
+                slopes[i] = line.best(place.scale, place.eps)
         return slopes
 
-    @cached_property
-    def noise(self) -> np.ndarray:
-        """By how much each output changes when the inputs change in their last digits.
+    def closely(self, line: Line) -> Slope:
+        """Central differences over all steps, of a function whose rounding is measured.
 
-        What changes by very much is not rounded there, but jumps: that counts as 0.
+        It may be more than its outputs show. And where the inputs are large beside what the
+        function makes of their differences, a wide step may miss all that it does.
         """
-        with np.errstate(all="ignore"):
-            found = [
-                abs(flat(self.function.values(near)) - self.here)
-                for near, _ in rounding.beside(self.function.point, self.eps)
-            ]
-        sizes = [abs(a).max(initial=1.0) for a in (*self.function.point, self.here)]
-        noise = np.nan_to_num(np.max(found, axis=0), nan=0.0, posinf=0.0)
-        return np.where(noise < self.eps**0.5 * max(sizes), noise, 0.0)
+        place = self.place
+        return line.best(np.maximum(place.scale, place.noise / place.eps), place.eps)
 
-    @property
-    def known_noise(self) -> float:
-        """The largest noise, if it had to be measured; else 0."""
-        return float(self.noise.max(initial=0.0)) if "noise" in self.__dict__ else 0.0
+    def again(self, oracle: str, lines: list[Line]) -> list[Slope]:
+        """Ask an oracle along other lines, by the name that `measure` gave it."""
+        return (self._complex if oracle == COMPLEX else self._exact)(lines).slopes
 
     def _exact(self, lines: list[Line]) -> Measured:
-        slopes = [line.exact(self.scale, self.eps) for line in lines]
-        return Measured("differences with step 1", slopes)
+        slopes = [line.exact(self.place.scale, self.place.eps) for line in lines]
+        return Measured(WIDE, slopes)
 
     def _complex(self, lines: list[Line]) -> Measured:
-        return Measured("complex step", [line.complex(self.scale, self.eps) for line in lines])
+        return Measured(
+            "complex step", [line.complex(self.place.scale, self.place.eps) for line in lines]
+        )
 
     def _check_linear(self, k: int) -> None:
         """Is the function, as declared, linear along a line? Three points say so."""
-        if not self.here.size or not self.function.point[k].size:
+        if not self.place.here.size or not self.place.point[k].size:
             return
         together = self.kind == "linear"
         moves = [
-            dense(self.rng, x.shape) if together or i == k else None
-            for i, x in enumerate(self.function.point)
+            dense(self.place.rng, x.shape) if together or i == k else None
+            for i, x in enumerate(self.place.point)
         ]
-        if not self._straight(Line(self.function.values, self.function.point, moves), (1.0, 2.0)):
-            where = "its inputs together" if together else self.function.labels[k]
+        if not self._straight(Line(self.place.values, self.place.point, moves), (1.0, 2.0)):
+            where = "its inputs together" if together else self.place.function.labels[k]
             self.problems.append(f"declared {self.kind}, but it is not linear in {where}")
 
     def _straight(self, line: Line, steps: tuple[float, float], hidden: float = 1.0) -> bool:
-        """Do the outputs at 0 and at these two steps lie on a straight line?
+        """Do the outputs at 0 and at these two steps, in units of the line, lie on a straight line?
 
         To the rounding of each output, and of what may be hidden in it, as a share of the largest.
         """
-        a, b = steps
+        a, b = steps[0] * line.unit, steps[1] * line.unit
         one, two = line.at(a), line.at(b)
-        if self.scale > 2 * abs(self.here).max():  # more than what shows is known to be hidden
+        if (
+            self.place.scale > 2 * abs(self.place.here).max()
+        ):  # more than what shows is known to be hidden
             hidden = 1.0
         with np.errstate(all="ignore"):
-            off = abs(b * (one - self.here) - a * (two - self.here))
-            size = np.maximum(abs(two), hidden * max(self.scale, abs(two).max()))
-        return bool((off <= 1e4 * self.eps * abs(b) * size).all())
+            off = abs(b * (one - self.place.here) - a * (two - self.place.here))
+            size = np.maximum(abs(two), hidden * max(self.place.scale, abs(two).max()))
+        return bool((off <= 1e4 * self.place.eps * abs(b) * size).all())
 
     # Finding out
 
     def _found_out(self, k: int, lines: list[Line]) -> Measured:
-        if lines and self.here.size:
-            moves: list[np.ndarray | None] = [None] * len(self.function.point)
-            moves[k] = dense(self.rng, self.function.point[k].shape)
-            probe = Line(self.function.values, self.function.point, moves)
+        if lines and self.place.here.size:
+            moves: list[np.ndarray | None] = [None] * len(self.place.point)
+            moves[k] = dense(self.place.rng, self.place.point[k].shape)
+            probe = Line(self.place.values, self.place.point, moves)
             may_be_linear = self.hint in ("", "linear", "bilinear") or k >= self._first_cotangent()
             if may_be_linear and self._straight_both_ways(probe):
                 if self._confirmed(probe, self._exact):
@@ -171,7 +149,7 @@ class Oracles:
                 found = self._tried(self._complex, lines)
                 if found is not None:
                     return found
-        return Measured("central differences", self.differences(lines))
+        return Measured(CENTRAL, self.differences(lines))
 
     def _straight_both_ways(self, line: Line) -> bool:
         try:
@@ -181,11 +159,11 @@ class Oracles:
 
     def _first_cotangent(self) -> int:
         """From which input on a gradient is linear whatever the function is."""
-        n = len(self.function.point)
-        return len(self.function.of.point) if isinstance(self.function, Pullback) else n
+        n = len(self.place.point)
+        return len(self.place.function.of.point) if isinstance(self.place.function, Pullback) else n
 
     def _may_be_analytic(self, lines: list[Line]) -> bool:
-        small = self.here.size * len(lines) <= SMALL
+        small = self.place.here.size * len(lines) <= SMALL
         return self.order == 1 and self.hint in ("", "analytic") and small
 
     def _confirmed(self, probe: Line, oracle: Callable[[list[Line]], Measured]) -> bool:
@@ -194,7 +172,10 @@ class Oracles:
         if found is None:
             return False
         (a,), (b,) = found.slopes, self.differences([probe])
-        largest = max(abs(a.value).max(), abs(b.value).max(), 1e-4 * self.scale)
+        return self._agree(a, b) or self._agree(a, probe.best(self.place.scale, self.place.eps))
+
+    def _agree(self, a: Slope, b: Slope) -> bool:
+        largest = max(abs(a.value).max(), abs(b.value).max(), 1e-4 * self.place.scale)
         allowed = a.tolerance + b.tolerance + 1e-10 * largest
         return bool((abs(a.value - b.value) <= allowed).all()) and bool(
             (b.tolerance <= 1e-3 * largest).all()

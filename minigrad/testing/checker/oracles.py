@@ -16,6 +16,7 @@ Scale = float | np.ndarray  # of all outputs, or of each
 
 COMPLEX_STEP = 1e-20  # its square vanishes beside 1: no truncation and no cancellation at all
 FIRST_STEP = 5e-4  # relative to the input
+SHORTER = 5  # times a one-sided step is made shorter, thirty times each, to see if a kink stays
 STEPS = (
     1e-10,
     1e-9,
@@ -37,6 +38,7 @@ class Scales:
         one_sided: the step of a one-sided difference.
         nearby: how far around a suspected kink slopes are sampled, wide and near.
         step: of those slopes, as a share of that distance.
+        closer: the same for slopes from closer, where rounding weighs more.
         slack: how well a slope is known, relative to its size.
         jump: by how much slopes must differ to be different.
         eps: of the type that the function computes in.
@@ -45,6 +47,7 @@ class Scales:
     one_sided: float
     nearby: tuple[float, float]
     step: float
+    closer: float
     slack: float
     jump: float
     eps: float
@@ -55,8 +58,8 @@ class Scales:
         return np.asarray(least if measured is None else np.maximum(least, measured))
 
 
-FINE = Scales(one_sided=1e-6, nearby=(2e-4, 2e-5), step=1e-4, slack=1e-4, jump=1e-3, eps=2.3e-16)
-COARSE = Scales(one_sided=3e-3, nearby=(3e-2, 3e-3), step=0.1, slack=1e-2, jump=3e-2, eps=1.2e-7)
+FINE = Scales(1e-6, nearby=(2e-4, 2e-5), step=1e-4, closer=0.02, slack=1e-4, jump=1e-3, eps=2.3e-16)
+COARSE = Scales(3e-3, nearby=(3e-2, 3e-3), step=0.1, closer=0.1, slack=1e-2, jump=3e-2, eps=1.2e-7)
 """For functions that are computed in double precision, and in a lower one."""
 
 
@@ -93,6 +96,7 @@ class Line:
         self.direction = direction
         self.size = max([abs(x[u != 0]).max(initial=0.0) for x, u in self._moving()], default=0.0)
         self.reach = max(1.0, self.size)
+        self.unit = 2.0 ** np.ceil(np.log2(self.reach))  # 1, or as wide as the input is large
 
     def _moving(self) -> list[tuple[np.ndarray, np.ndarray]]:
         return [(x, u) for x, u in zip(self.point, self.direction, strict=True) if u is not None]
@@ -118,11 +122,11 @@ class Line:
             return np.asarray((self.at(step) - self.at(-step)) / (2 * step))
 
     def exact(self, scale: float, eps: float) -> Slope:
-        """The slope of a function that is linear along this line: a step of 1 has no truncation."""
-        ahead, behind = self.at(1.0), self.at(-1.0)
+        """The slope of a function that is linear along this line: a wide step has no truncation."""
+        ahead, behind = self.at(self.unit), self.at(-self.unit)
         largest = max(scale, abs(ahead).max(initial=0.0), abs(behind).max(initial=0.0))
-        slope = (ahead - behind) / 2
-        return Slope(slope, np.full(slope.shape, 1e3 * eps * largest))
+        slope = (ahead - behind) / (2 * self.unit)
+        return Slope(slope, np.full(slope.shape, 1e3 * eps * largest / self.unit))
 
     def complex(self, scale: float, eps: float) -> Slope:
         """Im f(x + i t u) / t, for functions that are computed analytically.
@@ -136,7 +140,8 @@ class Line:
         slope = np.imag(outputs) / step
         # An output whose imaginary part is 0 does not depend on what moves, however large it is.
         size = np.where(slope == 0, 0.0, np.minimum(scale, abs(outputs)) / self.reach)
-        return Slope(slope, 1e3 * eps * (size + abs(slope).max(initial=0.0)))
+        underflow = 8 * np.finfo(np.float64).smallest_subnormal / step
+        return Slope(slope, 1e3 * eps * (size + abs(slope).max(initial=0.0)) + underflow)
 
     def extrapolated(self, step: float, scale: Scale, eps: float) -> Slope:
         """Central differences at two steps, extrapolated to zero (Richardson 1911).
@@ -148,7 +153,7 @@ class Line:
         h = step * self.reach
         with np.errstate(all="ignore"):
             wide, narrow = self.difference(h), self.difference(h / 2)
-            slope = (4 * narrow - wide) / 3
+            slope = narrow + (narrow - wide) / 3
             rounding = 30 * eps * (scale + self.size * abs(slope)) / h
             tolerance = 3 * abs(slope - narrow) + rounding
         tolerance[~np.isfinite(slope) | ~np.isfinite(tolerance)] = np.inf
@@ -164,8 +169,8 @@ class Line:
         h = 4 * step * self.reach
         with np.errstate(all="ignore"):
             wide, middle, narrow = (self.difference(h / n) for n in (1, 2, 4))
-            first, second = (4 * middle - wide) / 3, (4 * narrow - middle) / 3
-            slope = (16 * second - first) / 15
+            first, second = middle + (middle - wide) / 3, narrow + (narrow - middle) / 3
+            slope = second + (second - first) / 15
             rounding = 30 * eps * (scale + self.size * abs(slope)) / (h / 4)
             tolerance = 20 * abs(slope - second) + rounding
         tolerance[~np.isfinite(slope) | ~np.isfinite(tolerance)] = np.inf
@@ -193,14 +198,22 @@ class Line:
         return best
 
     def one_sided(
-        self, here: np.ndarray, scales: Scales = FINE, noise: np.ndarray | None = None
+        self,
+        here: np.ndarray,
+        scales: Scales = FINE,
+        noise: np.ndarray | None = None,
+        looks: int = SHORTER,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Slopes to the left and to the right, and where they differ: kinks.
 
         Where the function is smooth the two differ by h f'', four times less with a fourth of the
         step; at a kink the difference stays, and is more than the outputs' noise over the step.
+        It also stays with much shorter steps, `looks` of them, as far down as noise leaves it
+        visible: a kink beside the point does not, nor does a curve where the input is large beside
+        its own differences.
         """
         h = scales.one_sided * self.reach
+        rounded = 16 * scales.noise(here, noise)
         with np.errstate(all="ignore"):
             gaps = []
             for step in (h, h / 4):
@@ -208,25 +221,36 @@ class Line:
                 gaps.append(right - left)
             size = np.maximum(abs(left), abs(right))
             stays = abs(gaps[1] - gaps[0]) < 0.25 * abs(gaps[0])
-            least = scales.slack * size + 16 * scales.noise(here, noise) / step
-            kink = np.isfinite(size) & stays & (abs(gaps[1]) > least)
+            kink = np.isfinite(size) & stays & (abs(gaps[1]) > scales.slack * size + rounded / step)
+            for _ in range(looks):
+                step /= 30
+                visible = kink & (rounded / step < 0.1 * abs(gaps[1]))
+                if not visible.any():
+                    break
+                gap = (self.at(step) - 2 * here + self.at(-step)) / step
+                kink &= ~visible | (abs(gap - gaps[1]) < 0.5 * abs(gaps[1]))
         return left, right, kink
 
-    def nearby(
-        self, rng: np.random.Generator, distance: float, step: float, samples: int
-    ) -> np.ndarray:
-        """Slopes in the same direction at random points within a distance, stacked.
+    def offsets(self, rng: np.random.Generator, samples: int) -> list[Arrays]:
+        """Random points in the cube from -1 to 1, one array for each input."""
+        return [[rng.uniform(-1, 1, x.shape) for x in self.point] for _ in range(samples)]
+
+    def nearby(self, offsets: list[Arrays], distance: float, step: float) -> np.ndarray:
+        """Slopes in the same direction at points within a distance, stacked.
 
         The limits of such slopes span the subdifferential (Clarke 1975).
+
+        Args:
+            offsets: where, in units of the distance.
+            distance: relative to the input.
+            step: as a share of the distance.
         """
+        length = distance * self.reach
         slopes = []
-        for _ in range(samples):
-            around = [
-                np.asarray(x + distance * self.reach * rng.uniform(-1, 1, x.shape))
-                for x in self.point
-            ]
+        for z in offsets:
+            around = [np.asarray(x + length * d) for x, d in zip(self.point, z, strict=True)]
             line = Line(self.function, around, self.direction)
-            slopes.append(line.difference(step * distance * self.reach))
+            slopes.append(line.difference(step * length))
         return np.stack(slopes)
 
 

@@ -15,6 +15,7 @@ from .oracles import flat
 
 SAMPLES = 6  # points beside the point
 TIMES = 30.0  # the largest of so few samples may be that much smaller than what rounding can do
+CANCELLED = 1e-6  # rounding that is less beside the largest number leaves most of its digits
 DOUBLE = 1e-8  # of the largest number: what changes by more was rounded to single precision
 # Of the largest number around. What changes by more is no rounding in double precision, but a rule
 # that computes in a lower one, or a kink.
@@ -36,9 +37,14 @@ def beside(point: Arrays, eps: float) -> list[tuple[Arrays, float]]:
     ]
 
 
-def implied(allowed: np.ndarray, eps: float) -> float:
-    """How large numbers must have been to leave so much rounding."""
-    return float(allowed.max(initial=0.0)) / (TIMES * eps)
+def implied(allowed: np.ndarray, rows: np.ndarray, eps: float) -> float:
+    """How large numbers must have been to leave so much rounding in these, where they cancelled.
+
+    0 where rounding is small beside the largest of them: nothing has cancelled.
+    """
+    largest = float(abs(rows[np.isfinite(rows)]).max(initial=0.0))
+    found = float(allowed.max(initial=0.0))
+    return found / (TIMES * eps) if found > CANCELLED * largest else 0.0
 
 
 def of_pass(function: Function, cotangents: Arrays, eps: float) -> np.ndarray:

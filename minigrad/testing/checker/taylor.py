@@ -49,8 +49,8 @@ class Study:
         self.line, self.weights, self.here = line, weights, here
         self.said, self.seen, self.eps = said, seen, eps
         # Near 0 a function may change on the scale of the input: go on to steps well below it.
-        smaller = line.reach / line.size if line.size else 1.0
-        points = POINTS + min(FURTHER, int(2 * math.log10(smaller)))
+        smaller = math.log10(line.reach) - math.log10(line.size) if line.size else 0.0
+        points = POINTS + min(FURTHER, int(2 * smaller))
         self.steps = line.reach * WIDEST * 10.0 ** (-0.5 * np.arange(points))
 
     def phi(self, t: float) -> float:
