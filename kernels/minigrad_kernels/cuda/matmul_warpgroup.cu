@@ -2,9 +2,9 @@
 // are float. The step beyond matmul_tensor.cu, on GPUs of compute capability 9.0.
 //
 // There, a warp reads fragments of both operands into registers and hands these to its tensor core.
-// Loading them takes instructions, registers, and as much time of shared memory as the products
-// take, and a warp waits for its product before it goes on. Since then tensor cores have become
-// twice as fast, which that path is not:
+// That takes instructions, registers, and much of shared memory's time, as each warp reads its own;
+// and a warp waits for its product before it goes on. Tensor cores have become faster since, which
+// that path to them has not. Here they find their way themselves:
 //
 // - Four warps, one on each tensor core of a multiprocessor, multiply 64 rows by 256 columns with
 //   one instruction, `wgmma`. It reads both operands from shared memory itself: no register but
@@ -27,8 +27,8 @@
 //              ...                                             products read at a time, is in all
 //              line 7               7  6  5  4  3  2  1  0     32 banks
 //
-// Copies are of 16 bytes. What does not lie so that it can be copied in such pieces, and float, which
-// must be rounded and lie along, matmul_lines.cu brings into lines before.
+// Copies are of 16 bytes. What does not lie so that it can be copied in such pieces, and float,
+// which must be rounded and lie along, matmul_lines.cu brings into lines before.
 //
 // Definitions: T, the type of the operands (half, bfloat16, or float for TF32); RESULT, that of C;
 // TILE, a class below; A_ALONG and B_ALONG, whether the terms of a row of A, or column of B, are
@@ -64,7 +64,7 @@ using Medium = Tile<128, 3, 2>;
 constexpr int THREADS = TILE::THREADS, STAGES = TILE::STAGES;
 constexpr int FAR = STAGES - 2;  // how many stages copies are ahead
 
-// The copies of an operand's tiles from memory to shared memory: of ROWS rows of A, or columns of B.
+// The copies of an operand's tiles from memory to shared memory: ROWS rows of A, or columns of B.
 template <int ROWS, bool ALONG>
 struct Copier {
   static constexpr int SIDE = ALONG ? LINE / 16 : ROWS / CHUNK;  // chunks side by side in memory
@@ -92,7 +92,7 @@ struct Copier {
   // Start the copies of a tile; then go on to that of the next terms. Zeros stand for what lies
   // beyond the rows and terms that there are.
   __device__ __forceinline__ void start(char* tile) {
-    static_assert(THREADS % SIDE == 0 && LINES % 8 == 0, "a thread's chunks differ by whole groups");
+    static_assert(THREADS % SIDE == 0 && LINES % 8 == 0, "the same line of each group");
 #pragma unroll
     for (int i = 0; i < COPIES; i++) {
       bool there = ALONG ? i * LINES < rows && 0 < terms : 0 < rows && i * LINES < terms;

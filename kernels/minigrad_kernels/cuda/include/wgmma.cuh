@@ -7,8 +7,8 @@
 // not of older GPUs, nor of newer ones.
 //
 // A warpgroup, four warps of which the first one's number is a multiple of four, adds A B to D: A
-// with 64 rows, B with COLUMNS columns, 32 bytes of terms: 16 of numbers of 16 bits, 8 of TF32. With
-// w = warp % 4, g = lane / 4 and t = lane % 4, a lane has of D for each 8 columns j
+// with 64 rows, B with COLUMNS columns, and 32 bytes of terms, 16 numbers of 16 bits or 8 of TF32.
+// With w = warp % 4, g = lane / 4 and t = lane % 4, a lane has of D for each 8 columns j
 //   d[4 j]     (16 w + g, 8 j + 2 t),      d[4 j + 1] (16 w + g, 8 j + 2 t + 1),
 //   d[4 j + 2] (16 w + g + 8, 8 j + 2 t),  d[4 j + 3] (16 w + g + 8, 8 j + 2 t + 1).
 //

@@ -33,5 +33,6 @@
 #include "cuda_on_cpu/tensor_core.h"
 #include "cuda_on_cpu/fault.h"
 #include "cuda_on_cpu/matrix_descriptor.h"
+#include "cuda_on_cpu/warpgroup_state.h"
 #include "cuda_on_cpu/warpgroup.h"
 #include "cuda_on_cpu/launch.h"

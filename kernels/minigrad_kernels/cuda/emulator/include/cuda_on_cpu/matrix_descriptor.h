@@ -54,8 +54,8 @@ CUDA_ON_CPU_UNWATCHED inline unsigned long long descriptor(const void* shared, u
                                                            unsigned stride, Place place) {
   unsigned start = shared_address(shared, place);
   if ((start | leading | stride) % CHUNK || (leading | stride) > 0x3ffff) {
-    report(place, "wgmma: start %u, leading distance %u and stride %u must be multiples of 16 bytes "
-           "below 256 KB", start, leading, stride);
+    report(place, "wgmma: start %u, leading distance %u and stride %u must be multiples of 16 "
+           "bytes below 256 KB", start, leading, stride);
     stop_block();
   }
   return start >> 4 | static_cast<unsigned long long>(leading >> 4) << 16 |
@@ -70,8 +70,7 @@ CUDA_ON_CPU_UNWATCHED inline Operand decoded(unsigned long long bits, bool acros
   auto field = [&](int first) { return static_cast<unsigned>(bits >> first & 0x3fff) << 4; };
   Operand operand = {field(0), field(16), field(32), WIDTHS[bits >> 62], across};
   if (bits & ~FIELDS) {
-    report(place, "%s: descriptor 0x%016llx of %s has bits that must be 0", operation,
-           bits, which);
+    report(place, "%s: descriptor 0x%016llx of %s has bits that must be 0", operation, bits, which);
     stop_block();
   }
   // A swizzle takes a line's number from the address. (Other starts would need a base offset.)
