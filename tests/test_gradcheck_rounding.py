@@ -158,3 +158,46 @@ def test_very_small_outputs(size: float) -> None:
     assert not accused(right), str(right)
     wrong = gradcheck((lambda x: size * np.sin(x), lambda g, x: 1.01 * size * g * np.cos(x)), [X])
     assert not wrong.ok or size < 1e-300  # below, 1 % of it is the smallest of all numbers
+
+
+# Single precision
+
+
+def sine(factor: float, dtype: Any) -> Any:
+    """sin, with a rule that is off by a factor for numbers of one type."""
+
+    def rule(g: np.ndarray, x: np.ndarray) -> np.ndarray:
+        return np.asarray(g * np.cos(x) * (x.dtype.type(factor) if x.dtype == dtype else 1))
+
+    return np.sin, rule
+
+
+@pytest.mark.parametrize("factor", [1.01, 0.99, 1.005, -1.0])
+def test_a_rule_that_is_wrong_in_single_precision_alone(factor: float) -> None:
+    x = X.astype(np.float32)
+    verdict = gradcheck(sine(factor, np.float32), [x])
+    assert not verdict.ok and all(f.ok for f in verdict.findings)
+    assert "with inputs of float32: the gradient by input 0 is" in str(verdict)
+    assert gradcheck(sine(factor, np.float32), [X]).ok  # nobody asked for single precision
+
+
+def test_the_verdict_says_in_which_precision_it_was_found() -> None:
+    single = gradcheck(sine(1.0, np.float32), [X.astype(np.float32)])
+    assert single.ok
+    assert single.precision.startswith("checked in float64; in float32 gradients differ by at most")
+    assert single.precision in str(single)
+    assert gradcheck(sine(1.0, np.float32), [X]).precision == ""
+    pair = (lambda x: np.sin(x.astype(np.float32)), lambda g, x: g * np.cos(x.astype(np.float32)))
+    lower = gradcheck(pair, [X])
+    assert lower.ok and "given float64, the function returns float32" in str(lower)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_sums_that_are_rounded_in_a_low_precision_are_not_wrong(dtype: Any) -> None:
+    x = (100 + np.random.default_rng(1).normal(size=(3, 700))).astype(dtype)
+
+    def rule(g: np.ndarray, x: np.ndarray) -> np.ndarray:
+        return np.asarray(g[:, None] * 2 * (x - x.mean(1, keepdims=True)) / x.dtype.type(700))
+
+    verdict = gradcheck((lambda x: x.var(1), rule), [x])
+    assert verdict.ok, str(verdict)

@@ -104,6 +104,7 @@ def gradcheck(
     findings: list[Finding] = []
     hint = _declared(fn) if kind == "auto" else ""
     previous: Comparison | None = None
+    precision = ""
     for level in range(1, order + 1):
         if problems:
             break
@@ -111,7 +112,8 @@ def gradcheck(
         cotangents = [dense(rng, y.shape) for y in before]
         problems += promises.kept(function, cotangents, level, rng)
         if level == 1:
-            problems += promises.own_types(fn, inputs, checked, cotangents)
+            wrong, precision = promises.own_types(fn, inputs, checked, cotangents)
+            problems += wrong
         comparison = Comparison(function, kind, hint, level, rng, full)
         found = list(comparison.findings())
         if previous is not None and not all(f.ok for f in found) and previous.has_kink():
@@ -132,7 +134,7 @@ def gradcheck(
         findings += found
         if not isinstance(function, Pair):
             function = Pullback(function, cotangents)
-    return Verdict(name, tuple(findings), tuple(problems))
+    return Verdict(name, tuple(findings), tuple(problems), precision=precision)
 
 
 def _last(f: Finding) -> Finding:

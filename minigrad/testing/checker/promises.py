@@ -25,6 +25,10 @@ from .functions import (
 from .oracles import flat
 from .probes import dense
 
+# Of the largest number, times the root of the unit roundoff: 1e-3 in single precision.
+CLOSE = 3.0
+LOST = 30.0  # a function whose outputs are further off than that has no gradient to speak of
+
 
 def constant(function: Primal | Pair, rng: np.random.Generator) -> Iterator[str]:
     """A function without a derivative gives no gradient."""
@@ -177,16 +181,19 @@ def _repeated(number: float, like: np.ndarray) -> np.ndarray:
 
 def own_types(
     fn: Any, inputs: Sequence[Any], function: Primal | Pair, cotangents: Arrays
-) -> Iterator[str]:
-    """With the number types that were given: do gradients have them, and about the same numbers?
+) -> tuple[list[str], str]:
+    """With the number types that were given: do gradients have them, and the same numbers?
 
-    All else is checked in double precision. The numbers are compared loosely, and only where the
-    gradient does not depend on the last digits of the input.
+    All else is checked in double precision. That there is as little between the two as rounding can
+    explain is checked here: a rule may be wrong in single precision alone.
+
+    Returns:
+        What is wrong, and in which precision what was checked; "" for double precision alone.
     """
     own = as_function(fn, inputs, None)
-    if all(x.dtype == np.float64 for x in own.point):
-        return
-    types = ", ".join(sorted({str(x.dtype) for x in own.point}))
+    types = ", ".join(sorted({str(x.dtype) for x in own.point if x.dtype != np.float64}))
+    if not types:
+        return [], _precision_of_outputs(function)
     said = f"with inputs of {types}: "
     with np.errstate(all="ignore"):
         try:
@@ -195,42 +202,81 @@ def own_types(
                 [v.astype(y.dtype) for v, y in zip(cotangents, here.outputs, strict=True)]
             )
         except Exception as error:  # of the function or a rule, in another type
-            yield said + f"raises {type(error).__name__}: {error}"
-            return
+            return [said + f"raises {type(error).__name__}: {error}"], ""
         wrong = list(misshapen(own, own.point, found, []))
-        yield from (said + p for p in wrong)
-        if wrong or not np.isfinite(flat(here.outputs)).all():  # it may overflow in this type
-            return
-        yield from (said + p for p in _coarse(function, here, found, own.point, cotangents))
+        if wrong:
+            return [said + p for p in wrong], ""
+        checked = f"checked in float64; in {types} "
+        if not np.isfinite(flat(here.outputs)).all():
+            return [], checked + "the function overflows: its gradients there are not checked"
+        problems, agreement = _coarse(function, own, here, found, cotangents)
+        return [said + p for p in problems], checked + agreement
+
+
+def _precision_of_outputs(function: Primal | Pair) -> str:
+    """What to say of a function that computes in a lower precision than it is asked to."""
+    lower = {y.dtype for y in function.values(function.point) if y.dtype != np.float64}
+    if not lower:
+        return ""
+    eps = max(float(np.finfo(t).eps) for t in lower)
+    types = ", ".join(sorted(map(str, lower)))
+    return (
+        f"given float64, the function returns {types}: an error of its gradient below "
+        f"{100 * eps ** (2 / 3):.1g} of its size would not be seen"
+    )
 
 
 def _coarse(
-    function: Primal | Pair, here: Recording, found: Arrays, point: Arrays, cotangents: Arrays
-) -> Iterator[str]:
-    """Gradients that are not even about those of double precision."""
+    function: Primal | Pair, own: Primal | Pair, here: Recording, found: Arrays, cotangents: Arrays
+) -> tuple[list[str], str]:
+    """Gradients in a low precision that are not those of double precision, but for rounding."""
     fine = function.record(function.point)
     wanted = fine.pull(cotangents)
     for label, g in zip(function.labels, found, strict=True):
         if not np.isfinite(g).all():
-            yield f"the gradient by {label} holds NaN or infinity, in float64 it does not"
-            return
-    eps = max(np.finfo(a.dtype).eps for a in (*point, *here.outputs))
-    loose = min(0.25, 30 * float(np.sqrt(eps)))  # in half precision a factor of 2 must still show
+            return [f"the gradient by {label} holds NaN or infinity, in float64 it does not"], ""
+    eps = float(max(np.finfo(a.dtype).eps for a in (*own.point, *here.outputs)))
     ys, zs = flat(here.outputs), flat(fine.outputs)
-    if abs(ys - zs).max(initial=0.0) > loose * abs(zs).max(initial=0.0):
-        return  # the function itself is lost in rounding: nothing can be said of its gradient
-    signs = np.random.default_rng(0)
-    moved = [
-        [np.asarray(x * (1 + eps * signs.choice([-1.0, 1.0], x.shape))) for x in function.point]
-        for _ in range(4)
-    ]
-    nearby = [function.record(p).pull(cotangents) for p in moved]
-    smallest = max(np.finfo(a.dtype).tiny for a in point)
+    if abs(ys - zs).max(initial=0.0) > LOST * np.sqrt(eps) * abs(zs).max(initial=0.0):
+        return [], "the function is lost in rounding: its gradients there are not checked"
+    smallest = max(float(np.finfo(a.dtype).tiny) for a in own.point)
+    problems, most = [], 0.0
+    rounded: list[float] | None = None
     for k, (label, g, w) in enumerate(zip(function.labels, found, wanted, strict=True)):
-        gap = abs(g - w).max(initial=0.0)
-        spread = max(abs(n[k] - w).max(initial=0.0) for n in nearby)
-        if gap > loose * abs(w).max(initial=0.0) + 100 * spread + smallest:
-            yield f"the gradient by {label} is {gap:.2g} off that in float64"
+        gap, size = abs(g - w).max(initial=0.0), abs(w).max(initial=0.0)
+        most = max(most, float(gap / size) if size else 0.0)
+        if gap <= CLOSE * np.sqrt(eps) * size + smallest:
+            continue
+        if rounded is None:
+            rounded = _rounded(function, own, found, wanted, cotangents, eps)
+        if gap > CLOSE * np.sqrt(eps) * size + rounded[k] + smallest:
+            problems.append(f"the gradient by {label} is {gap:.2g} off that in float64")
+    return problems, f"gradients differ by at most {most:.1g} of their size"
+
+
+def _rounded(
+    function: Primal | Pair,
+    own: Primal | Pair,
+    found: Arrays,
+    wanted: Arrays,
+    cotangents: Arrays,
+    eps: float,
+) -> list[float]:
+    """By how much each gradient may be off for the rounding of a low precision.
+
+    It is measured: by how much it changes in this precision, and in double precision, when the
+    inputs change in the last digits that they have in this one.
+    """
+    allowed = np.zeros(len(found))
+    for point, _ in rounding.beside(function.point, eps):
+        exact = function.record(point).pull(cotangents)
+        there = own.record([p.astype(x.dtype) for p, x in zip(point, own.point, strict=True)])
+        seeds = [v.astype(y.dtype) for v, y in zip(cotangents, there.outputs, strict=True)]
+        for k, (a, b) in enumerate(zip(exact, there.pull(seeds), strict=True)):
+            moved = abs(a - wanted[k]).max(initial=0.0), abs(b - found[k]).max(initial=0.0)
+            change = float(np.nan_to_num(max(moved), nan=np.inf))
+            allowed[k] = max(allowed[k], rounding.TIMES * change)
+    return [float(a) for a in allowed]
 
 
 def _recorded(

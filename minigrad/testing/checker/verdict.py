@@ -113,12 +113,15 @@ class Verdict:
             that alias the cotangent, and so on.
         unusable: whether the function itself is such that no gradient of it can be checked; the
             problems say why.
+        precision: in what precision what was checked, if anything but double precision was asked
+            for or used; else "".
     """
 
     name: str
     findings: tuple[Finding, ...]
     problems: tuple[str, ...] = ()
     unusable: bool = False
+    precision: str = ""
 
     @property
     def ok(self) -> bool:
@@ -163,5 +166,7 @@ class Verdict:
         if self.ok and self.vacuous:
             lines.append("  VACUOUS: a rule that returns zeros would pass too, see below")
         lines += [f"  {problem}" for problem in self.problems]
+        if self.precision:
+            lines.append(f"  {self.precision}")
         lines += ["  " + str(f).replace("\n", "\n  ") for f in self.findings]
         return "\n".join(lines)
