@@ -370,6 +370,48 @@ def test_a_wrong_operation_is_shown(mine: str, capsys: Any, monkeypatch: Any) ->
     assert len(list(Path(".minigrad/replay").glob("_planted-*.py"))) == 2
 
 
+REGISTERED = """
+import minigrad as mg
+from minigrad.ops.registry import differentiable, real, sample
+
+@differentiable([sample(real(3)), sample(real())], kind="analytic")
+def cube_of_mine(x):
+    x = mg.as_tensor(x)
+    return mg.record(cube_of_mine, x.data**3, (x, lambda g, x: g * 3 * x * x, x))
+
+@differentiable([sample(real(2, 3))], kind="analytic")
+def square_of_mine(x):
+    x = mg.as_tensor(x)
+    return mg.record(square_of_mine, x.data**2, (x, lambda g, x: g * x, x))
+"""
+
+
+@pytest.mark.parametrize(("module", "jobs"), [("registered.py", "1"), ("registered", "2")])
+def test_operations_that_a_module_registers(module: str, jobs: str, mine: str, capsys: Any) -> None:
+    Path("registered.py").write_text(REGISTERED)
+    known = set(OPERATIONS)
+    options = ["--module", module, "--backends", "reference,numba", "--jobs", jobs]
+    try:
+        assert run(*options) == 1
+        shown = rows(capsys.readouterr().out)
+        assert shown["cube_of_mine"] == "right 2 no kernel"
+        assert shown["square_of_mine"] == "WRONG 1 no kernel"
+        assert "softmax" not in shown
+        assert run("cube_of_mine", *options) == 0
+        assert run("softmax", *options) == 2
+        assert "no operation is called softmax" in capsys.readouterr().err
+    finally:
+        for name in set(OPERATIONS) - known:
+            del OPERATIONS[name]
+
+
+def test_modules_that_register_nothing(mine: str, capsys: Any) -> None:
+    assert run("--module", "mine") == 2
+    assert "minigrad gradcheck: mine registers no operations" in capsys.readouterr().err
+    assert run("--module", "miine.py") == 2
+    assert "there is no file 'miine.py'" in capsys.readouterr().err
+
+
 def test_progress(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bar where somebody watches and tqdm is there; else a line for each tenth."""
     for tqdm, watched in ((True, True), (True, False), (False, True)):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from .arguments import Subparsers, add_inputs, cores, positive
 from .progress import progress
-from .target import BadTarget, load
+from .target import BadTarget, importable, imported, load
 
 if TYPE_CHECKING:
     from minigrad.testing import Verdict
@@ -43,7 +43,17 @@ def add_parser(subparsers: Subparsers) -> None:
     p.add_argument(
         "--backends", metavar="NAMES", help="on which backends (--all: all that are here)"
     )
-    p.add_argument("--jobs", type=positive, help="with --all: processes (as many as cores)")
+    p.add_argument(
+        "--module",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="import this module, package.module or file.py, and check the operations that it "
+        "registers with minigrad.ops.registry.differentiable, as --all does",
+    )
+    p.add_argument(
+        "--jobs", type=positive, metavar="N", help="with --all: processes (as many as cores)"
+    )
     one = p.add_argument_group("for a function")
     add_inputs(one)
     one.add_argument("--order", type=positive, default=1, help="how often to differentiate (1)")
@@ -76,7 +86,8 @@ def run(options: argparse.Namespace) -> int:
         said on the error stream.
     """
     try:
-        return _every_operation(options) if options.all else _one_function(options)
+        every = options.all or options.module
+        return _every_operation(options) if every else _one_function(options)
     except BrokenPipeError:  # nobody reads: for `main` to handle
         raise
     except (
@@ -251,23 +262,30 @@ def chosen(text: str | None) -> list[str]:
 
 def _every_operation(options: argparse.Namespace) -> int:
     from minigrad.ops.registry import OPERATIONS
-    from minigrad.testing.everything import check_all, compile_all
+    from minigrad.testing.everything import check_all, compile_all, registered_by
 
     for name in ("shapes", "plot", "replay"):
         if getattr(options, name) is not None:
             raise BadTarget(f"--{name} is for one function, not for --all")
-    unknown = [name for name in options.what if name not in OPERATIONS]
+    modules = [importable(name) for name in options.module]
+    for module in modules:
+        imported(module)
+    there = registered_by(modules) if modules else list(OPERATIONS)
+    if not there:
+        raise BadTarget(f"{', '.join(options.module)} registers no operations")
+    unknown = [name for name in options.what if name not in there]
     if unknown:
         raise BadTarget(f"no operation is called {', '.join(unknown)}; see `--all` without names")
-    names = options.what or list(OPERATIONS)
+    names = options.what or there
     backends, jobs = chosen(options.backends), options.jobs or cores()
     begin = perf_counter()
     compiled = [b for b in backends if b != "reference"]
-    for _ in progress(compile_all(names, backends, jobs), len(names) * len(compiled), "compiling"):
+    work = compile_all(names, backends, jobs, modules)
+    for _ in progress(work, len(names) * len(compiled), "compiling"):
         pass
     ready = perf_counter()
-    work = check_all(names, backends, jobs)
-    outcomes = list(progress(work, len(names) * len(backends), "checking"))
+    checks = check_all(names, backends, jobs, modules=modules)
+    outcomes = list(progress(checks, len(names) * len(backends), "checking"))
     end = perf_counter()
     print("\n".join(table(names, backends, outcomes)))
     wrong = [words for o in outcomes for words in o.words]

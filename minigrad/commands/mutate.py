@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import sys
 from pathlib import Path
 
 from .arguments import Subparsers, add_inputs, cores, positive
-from .target import BadTarget
+from .target import BadTarget, importable
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -37,9 +36,9 @@ def add_parser(subparsers: Subparsers) -> None:
         "--module",
         action="append",
         default=[],
-        metavar="PACKAGE.MODULE",
-        help="import this module, and break the operations that it registers with "
-        "minigrad.ops.registry.differentiable",
+        metavar="MODULE",
+        help="import this module, package.module or file.py, and break the operations that it "
+        "registers with minigrad.ops.registry.differentiable",
     )
     add_inputs(p)
     p.add_argument(
@@ -86,8 +85,8 @@ def run(options: argparse.Namespace) -> int:
 
     try:
         report = mutate(
-            [_importable(name) for name in options.what],
-            modules=options.module,
+            [importable(name) for name in options.what],
+            modules=[importable(name) for name in options.module],
             shapes=options.shapes,
             options=dict(options.option),
             tests=tests,
@@ -110,21 +109,3 @@ def run(options: argparse.Namespace) -> int:
     if not report.results:
         return 2
     return 0 if report.ok else 1
-
-
-def _importable(name: str) -> str:
-    """A function in a file as one in a module, which each process can import."""
-    from minigrad.testing.mutation import make_importable
-
-    place, _, path = name.rpartition(":")
-    if not place.endswith(".py"):
-        return name
-    file = Path(place)
-    if not file.is_file():
-        raise BadTarget(f"there is no file {place!r}")
-    file = file.resolve()
-    make_importable(str(file.parent))
-    spec = importlib.util.find_spec(file.stem) if file.stem.isidentifier() else None
-    if spec is None or spec.origin != str(file):
-        raise BadTarget(f"{place!r} cannot be imported as {file.stem!r}: give it another name")
-    return f"{file.stem}:{path}"

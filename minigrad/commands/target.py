@@ -31,7 +31,7 @@ def load(name: str) -> Any:
         raise BadTarget(
             f"wants package.module:function or file.py:function, got {name!r}{_colon(name)}"
         )
-    module = _file(place) if place.endswith(".py") else _module(place)
+    module = _file(place) if place.endswith(".py") else imported(place)
     found: Any = module
     for part in path.split("."):
         if not hasattr(found, part):
@@ -43,6 +43,32 @@ def load(name: str) -> Any:
     elif not callable(found):
         raise BadTarget(f"{name} is a {type(found).__name__}, wants a function or a pair of them")
     return found
+
+
+def importable(name: str) -> str:
+    """A file, or a function in a file, as one in a module that each process can import.
+
+    Other names are returned as they are.
+
+    Raises:
+        BadTarget: if there is no such file, or a module of its name is another one.
+    """
+    place, colon, path = name.partition(".py:") if ".py:" in name else (name, "", "")
+    if colon:
+        place += ".py"
+    if not place.endswith(".py"):
+        return name
+    file = Path(place)
+    if not file.is_file():
+        raise BadTarget(f"there is no file {place!r}")
+    file = file.resolve()
+    if str(file.parent) not in sys.path:
+        sys.path.insert(0, str(file.parent))
+    importlib.invalidate_caches()
+    spec = importlib.util.find_spec(file.stem) if file.stem.isidentifier() else None
+    if spec is None or spec.origin != str(file):
+        raise BadTarget(f"{place!r} cannot be imported as {file.stem!r}: give it another name")
+    return f"{file.stem}:{path}" if colon else file.stem
 
 
 def _colon(name: str) -> str:
@@ -102,7 +128,12 @@ def _file(place: str) -> ModuleType:
     return module
 
 
-def _module(place: str) -> ModuleType:
+def imported(place: str) -> ModuleType:
+    """The module of that name, looked for in the current folder, too.
+
+    Raises:
+        BadTarget: if there is none, or importing it fails.
+    """
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:

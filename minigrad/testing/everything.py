@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -126,18 +127,26 @@ def runs_on(operation: str, backend: str) -> bool:
 
 
 def check_all(
-    operations: Sequence[str], backends: Sequence[str], jobs: int, root: str | Path = "."
+    operations: Sequence[str],
+    backends: Sequence[str],
+    jobs: int,
+    root: str | Path = ".",
+    modules: Sequence[str] = (),
 ) -> Iterator[Outcome]:
     """`check_operation` for each operation on each backend, in this many processes.
+
+    Each process imports the `modules`, which register operations of a user's own.
 
     Yields:
         an outcome as soon as it is there.
     """
     work = [(name, backend, str(root)) for name in operations for backend in backends]
-    yield from _in_processes(check_operation, work, jobs)
+    yield from _in_processes(check_operation, work, jobs, modules)
 
 
-def compile_all(operations: Sequence[str], backends: Sequence[str], jobs: int) -> Iterator[bool]:
+def compile_all(
+    operations: Sequence[str], backends: Sequence[str], jobs: int, modules: Sequence[str] = ()
+) -> Iterator[bool]:
     """Compile what the operations need on these backends, unless it was compiled before.
 
     Yields:
@@ -145,18 +154,22 @@ def compile_all(operations: Sequence[str], backends: Sequence[str], jobs: int) -
     """
     compiled = [b for b in backends if b != "reference"]
     work = [(name, backend) for name in operations for backend in compiled]
-    yield from _in_processes(runs_on, work, jobs)
+    yield from _in_processes(runs_on, work, jobs, modules)
 
 
 def _in_processes(
-    function: Callable[..., T], work: Sequence[tuple[Any, ...]], jobs: int
+    function: Callable[..., T],
+    work: Sequence[tuple[Any, ...]],
+    jobs: int,
+    modules: Sequence[str],
 ) -> Iterator[T]:
     """The results of the function for all these arguments, in the order in which they come."""
     if jobs == 1 or len(work) <= 2:
+        _import(modules)
         for arguments in work:
             yield function(*arguments)
         return
-    pool = ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_start)
+    pool = ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_start, initargs=(modules,))
     try:
         for done in as_completed([pool.submit(function, *arguments) for arguments in work]):
             yield done.result()
@@ -164,6 +177,25 @@ def _in_processes(
         pool.shutdown(cancel_futures=True)
 
 
-def _start() -> None:
+def _start(modules: Sequence[str]) -> None:
     """Each process computes on one thread: there are as many as cores."""
     kernels.set_num_threads(1)
+    _import(modules)
+
+
+def _import(modules: Sequence[str]) -> None:
+    for module in modules:
+        importlib.import_module(module)
+
+
+def registered_by(modules: Sequence[str]) -> list[str]:
+    """The operations that these modules, or modules in these packages, have registered.
+
+    >>> registered_by(["minigrad.ops.softmax"])[0]
+    'softmax'
+    """
+    return [
+        name
+        for name, op in OPERATIONS.items()
+        if any(f"{op.function.__module__}.".startswith(f"{m}.") for m in modules)
+    ]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ... import ops as _registered_by_import  # noqa: F401
 from ...ops.registry import OPERATIONS, Drawn, Operation, Sample
+from ..everything import registered_by
 from ..shapes import drawn
 
 ENGINE = "engine"
@@ -49,11 +50,9 @@ class Targets:
             return {operation.name: operation}
         for module in self.modules:
             _module(module)
-        pool = {
-            name: op
-            for name, op in OPERATIONS.items()
-            if not self.modules or _belongs(op.function, self.modules)
-        }
+        pool = dict(OPERATIONS)
+        if self.modules:
+            pool = {name: OPERATIONS[name] for name in registered_by(self.modules)}
         names = [name for name in self.names if name != ENGINE]
         if not pool:
             raise ValueError(
@@ -103,11 +102,6 @@ def _module(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError as error:
         raise ValueError(f"mutate: cannot import {name}: {error}") from error
-
-
-def _belongs(function: Callable[..., Any], modules: Sequence[str]) -> bool:
-    home = function.__module__
-    return any(home == m or home.startswith(m + ".") for m in modules)
 
 
 def _unregistered(name: str, sample: Sample) -> Operation:
