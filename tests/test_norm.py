@@ -5,6 +5,7 @@ import pytest
 
 import minigrad as mg
 from minigrad import ops
+from minigrad_kernels import BACKENDS, KERNELS
 
 
 @pytest.fixture
@@ -197,3 +198,36 @@ def test_statistics_far_from_zero(rng, last):
     np.testing.assert_allclose(y.data, normal, rtol=0, atol=2e-4)
     np.testing.assert_allclose(running[0].data, mean, rtol=2e-7)
     np.testing.assert_allclose(running[1].data, var * (3840 / 3839), rtol=1e-5)
+
+
+ON_THE_CPU = [
+    pytest.param(name, i, id=f"{name}-{i.label}")
+    for name in ("layer_norm", "batch_norm")
+    for i in KERNELS[name].implementations
+    if "numpy" in BACKENDS[i.backend].arrays and BACKENDS[i.backend].available
+]
+
+
+@pytest.mark.parametrize("length", [5, 8, 130, 2000])  # lanes, teams, loads of one and several
+@pytest.mark.parametrize(("name", "i"), ON_THE_CPU)
+def test_a_variance_that_overflows(rng, name, i, length):
+    """It is infinite, x^ is 0, and y the bias; no NaN. In float64 it does not overflow, and tells
+    that a scaled x would have a result."""
+    rows = (rng.uniform(-1, 1, (3, length)) * 1e20).astype("f4")
+    x = rows if name == "layer_norm" else np.ascontiguousarray(rows.T)
+    size = x.shape[1]
+    weight, bias, g = np.full(size, 2, "f4"), np.arange(size, dtype="f4"), np.ones_like(x)
+    with np.errstate(over="ignore"):
+        y, mean, var = i.run(x, weight, bias, eps=1e-5)
+        gradients = next(
+            j for j in KERNELS[f"{name}_gradients"].implementations if j.label == i.label
+        )
+        dx, dw, db = gradients.run(g, x, weight, mean, var, eps=1e-5)
+    np.testing.assert_array_equal(var, np.full(3, np.inf))
+    np.testing.assert_array_equal(y, np.broadcast_to(bias, x.shape))
+    np.testing.assert_allclose(mean, rows.astype("f8").mean(1), rtol=0, atol=1e20 * 1e-5)
+    np.testing.assert_array_equal(dx, np.zeros_like(x))
+    np.testing.assert_array_equal(dw, np.zeros(size))
+    np.testing.assert_array_equal(db, np.full(size, len(x)))
+    true, _, in_float64 = KERNELS[name].reference(x.astype("f8"), None, None, eps=1e-5)
+    assert in_float64.min() > np.finfo(np.float32).max and 1 < np.abs(true).max() < 3

@@ -52,7 +52,8 @@ def layer_norm(
 ) -> tuple[Array, Array, Array]:
     """(y, mean, variance): y = (x - mean) / sqrt(variance + eps) * weight + bias, for each row.
 
-    The variance is the biased one. Mean and variance are float32 for float16.
+    The variance is the biased one. Mean and variance are float32 for float16. One that is too large
+    for its type is infinite; see `batch_norm`.
     """
     y, mean, var = normalize(wide(x), (-1,), eps)
     if weight is not None:

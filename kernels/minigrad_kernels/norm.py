@@ -144,7 +144,9 @@ def batch_norm(
 ) -> tuple[Array, Array, Array]:
     """(y, mean, variance): y = (x - mean) / sqrt(variance + eps) * weight + bias, per channel.
 
-    The variance is the biased one. Mean and variance are float32 for float16.
+    The variance is the biased one. Mean and variance are float32 for float16. A variance too large
+    for its type is infinite, and what is divided by its root 0: then y is the bias, and gradients
+    of x and weight are 0.
     """
     y, mean, var = normalize(wide(x), _channel_axes(x), eps)
     if weight is not None:

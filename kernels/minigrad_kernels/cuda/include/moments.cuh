@@ -17,7 +17,8 @@ struct Moments {
                                         Value share) {
     Value distance = other_mean - mean;
     mean += distance * share;
-    squares += other_squares + distance * distance * count * share;
+    // In this order: of the first numbers 0, also where the square of the distance would overflow.
+    squares += other_squares + distance * (distance * (count * share));
     count += other_count;
   }
 
