@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..gpus import several
+from . import standard
 from .errors import CompileError, LaunchError
 from .probe import in_words
 from .source import INCLUDE, Parameter, Signature, Source
@@ -49,8 +50,14 @@ def options(source: Source) -> tuple[str, ...]:
 
 
 def text(source: Source) -> str:
-    """What NVRTC compiles; its messages give lines of the file."""
-    return f'{source.prelude}#line 1 "{source.path.name}"\n{source.own_text}'
+    """What NVRTC compiles; its messages give lines of the file.
+
+    Raises:
+        CompileError: for what a GPU has not; see `standard.check`.
+    """
+    standard.check(source)
+    before, own = (standard.without_headers(t) for t in (source.prelude, source.own_text))
+    return f'{standard.prelude(source)}{before}#line 1 "{source.path.name}"\n{own}'
 
 
 @functools.cache

@@ -21,6 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ... import user_cache
+from .. import standard
 from ..errors import CompileError
 from ..source import INCLUDE, Source
 
@@ -32,7 +33,8 @@ FLAGS = (
     "-fno-exceptions",  # CUDA has none
     "-fno-strict-aliasing",  # kernels read float* as float4*
     "-ffp-contract=fast",  # multiply and add in one, as on a GPU
-    "-w",  # nvcc knows other pragmas, and other things to warn of
+    *("-Wno-unknown-pragmas", "-Wno-attributes"),  # nvcc knows others
+    *("-Werror=vla", "-Werror=register"),  # what it does not take
 )
 SANITIZERS = {
     "": ("-O1",),
@@ -178,7 +180,11 @@ def translation_unit(source: Source) -> str:
 
     The unnamed namespace keeps what two files both call `reduce` apart. Messages give lines of the
     file: what is replaced in it stays on its line.
+
+    Raises:
+        CompileError: for what a GPU has not; see `standard.check`.
     """
+    standard.check(source)
     own = _DYNAMIC.sub(_dynamic_shared, source.own_text)
     launchers = "".join(f"CUDA_ON_CPU_LAUNCHER({name})\n" for name in source.kernels)
     return (
@@ -299,7 +305,7 @@ def _compile(label: str, unit: str, options: list[str], path: Path) -> None:
     said = run.stderr.strip()
     if run.returncode or not path.exists():
         said = said or f"{command[0]} ended with status {run.returncode}, without a word"
-        raise CompileError(f"{label} does not compile:\n{said}")
+        raise CompileError(f"{label} does not compile:\n{said}{standard.advice(said)}")
 
 
 def _environment() -> dict[str, str]:

@@ -1,2 +1,31 @@
-// NVIDIA has a header of this name; all that is in ours comes with cuda_on_cpu.h.
+// NVIDIA has a header of this name: bfloat16, and its functions.
 #pragma once
+
+#include "cuda_fp16.h"
+
+using __nv_bfloat16 = cuda_on_cpu::Brain;
+using __nv_bfloat162 = cuda_on_cpu::Brain2;
+using nv_bfloat16 = __nv_bfloat16;
+using nv_bfloat162 = __nv_bfloat162;
+
+CUDA_ON_CPU_SMALL(__nv_bfloat16, __nv_bfloat162)
+
+inline __nv_bfloat16 __float2bfloat16(float x) { return x; }
+inline __nv_bfloat16 __float2bfloat16_rn(float x) { return x; }
+inline __nv_bfloat16 __double2bfloat16(double x) { return x; }
+inline float __bfloat162float(__nv_bfloat16 x) { return x; }
+inline __nv_bfloat162 __floats2bfloat162_rn(float x, float y) { return {x, y}; }
+inline __nv_bfloat162 __float22bfloat162_rn(float2 x) { return {x.x, x.y}; }
+inline __nv_bfloat162 __float2bfloat162_rn(float x) { return {x, x}; }
+inline __nv_bfloat162 __bfloat162bfloat162(__nv_bfloat16 x) { return {x, x}; }
+inline __nv_bfloat162 __halves2bfloat162(__nv_bfloat16 x, __nv_bfloat16 y) { return {x, y}; }
+inline __nv_bfloat162 make_bfloat162(__nv_bfloat16 x, __nv_bfloat16 y) { return {x, y}; }
+inline float2 __bfloat1622float2(__nv_bfloat162 x) { return {x.x, x.y}; }
+inline float __low2float(__nv_bfloat162 x) { return x.x; }
+inline float __high2float(__nv_bfloat162 x) { return x.y; }
+inline __nv_bfloat16 __low2bfloat16(__nv_bfloat162 x) { return x.x; }
+inline __nv_bfloat16 __high2bfloat16(__nv_bfloat162 x) { return x.y; }
+inline unsigned short __bfloat16_as_ushort(__nv_bfloat16 x) { return x.bits; }
+inline __nv_bfloat16 __ushort_as_bfloat16(unsigned short x) {
+  return cuda_on_cpu::bits_as<__nv_bfloat16>(x);
+}

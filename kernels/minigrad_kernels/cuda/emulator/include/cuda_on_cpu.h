@@ -10,13 +10,20 @@
 
 #define CUDA_ON_CPU 1
 
-#include <cmath>
-#include <cstddef>
-#include <cstdint>
+// With the names in the global namespace: abs(x) of a float is then not C's of an int.
+#include <float.h>
+#include <limits.h>
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cfenv>
 #include <cstdarg>
+#include <cstddef>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
+#include <ctime>
+#include <limits>
 #include <type_traits>
 #include <utility>
 
@@ -26,9 +33,11 @@
 #include "cuda_on_cpu/fiber.h"
 #include "cuda_on_cpu/block.h"
 #include "cuda_on_cpu/warp.h"
+#include "cuda_on_cpu/half.h"
 #include "cuda_on_cpu/atomics.h"
 #include "cuda_on_cpu/maths.h"
-#include "cuda_on_cpu/half.h"
+#include "cuda_on_cpu/rounding.h"
+#include "cuda_on_cpu/bits.h"
 #include "cuda_on_cpu/async_copy.h"
 #include "cuda_on_cpu/tensor_core.h"
 #include "cuda_on_cpu/fault.h"

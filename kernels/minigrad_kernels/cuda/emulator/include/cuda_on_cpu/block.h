@@ -200,11 +200,15 @@ CUDA_ON_CPU_UNWATCHED inline void note_exit() {
 
 }  // namespace cuda_on_cpu
 
-#define threadIdx (cuda_on_cpu::current->index)
-#define blockIdx (cuda_on_cpu::block.index)
-#define blockDim (cuda_on_cpu::block.size)
-#define gridDim (cuda_on_cpu::block.grid)
-#define warpSize 32
+// Kernels only read them.
+#define threadIdx (static_cast<const uint3&>(cuda_on_cpu::current->index))
+#define blockIdx (static_cast<const uint3&>(cuda_on_cpu::block.index))
+#define blockDim (static_cast<const dim3&>(cuda_on_cpu::block.size))
+#define gridDim (static_cast<const dim3&>(cuda_on_cpu::block.grid))
+namespace cuda_on_cpu {
+inline int lanes_of_a_warp() { return WARP; }
+}  // namespace cuda_on_cpu
+inline const int warpSize = cuda_on_cpu::lanes_of_a_warp();  // as on a GPU, the length of no array
 
 CUDA_ON_CPU_INLINED inline void __syncthreads(cuda_on_cpu::Place place = cuda_on_cpu::Place::here()) {
   cuda_on_cpu::barrier(false, place);
@@ -230,6 +234,13 @@ inline void __threadfence() {
 inline void __threadfence_block() { __threadfence(); }
 inline void __threadfence_system() { __threadfence(); }
 inline void __nanosleep(unsigned) { cuda_on_cpu::next_thread(); }
+
+// Ticks of a clock: nanoseconds here.
+inline long long clock64() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * 1000000000ll + now.tv_nsec;
+}
 
 // Stop the kernel, as the GPU does, but with the reason in words.
 [[noreturn]] inline void __trap(cuda_on_cpu::Place place = cuda_on_cpu::Place::here()) {

@@ -245,7 +245,7 @@ CUDA_ON_CPU_UNWATCHED inline int launch(void (*run)(void** arguments), const Lau
     run_block(launch, launch.seed + static_cast<unsigned>(at));
   }
   block.watched->ended.acquire();
-  check_stacks();
+  if (!fault.signal) check_stacks();
   if (message[0]) allow_access(stacks, STACK * block.threads);  // threads stopped in functions
   fflush(stdout);  // of printf in kernels
   return message[0] != 0;

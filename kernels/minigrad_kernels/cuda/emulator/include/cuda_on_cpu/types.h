@@ -8,6 +8,8 @@ struct uint3 {
 struct dim3 {
   unsigned x, y, z;
   constexpr dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
+  constexpr dim3(uint3 all) : x(all.x), y(all.y), z(all.z) {}
+  constexpr operator uint3() const { return {x, y, z}; }
 };
 
 // Vectors of two and four are aligned as a whole, for one load or store, up to 16 bytes.
@@ -41,6 +43,8 @@ CUDA_ON_CPU_VECTORS(unsigned char, uchar, 4)
 CUDA_ON_CPU_VECTORS(short, short, 8)
 CUDA_ON_CPU_VECTORS(unsigned short, ushort, 8)
 CUDA_ON_CPU_VECTORS(int, int, 16)
+CUDA_ON_CPU_VECTORS(long, long, 16)
+CUDA_ON_CPU_VECTORS(unsigned long, ulong, 16)
 CUDA_ON_CPU_VECTORS(long long, longlong, 16)
 CUDA_ON_CPU_VECTORS(unsigned long long, ulonglong, 16)
 CUDA_ON_CPU_VECTORS(float, float, 16)
@@ -49,6 +53,7 @@ CUDA_ON_CPU_VECTORS_2_4(unsigned, uint, 16)
 struct uint1 {
   unsigned x;
 };
+inline uint1 make_uint1(unsigned x) { return {x}; }
 inline uint3 make_uint3(unsigned x, unsigned y, unsigned z) { return {x, y, z}; }
 
 namespace cuda_on_cpu {

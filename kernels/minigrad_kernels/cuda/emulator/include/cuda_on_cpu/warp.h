@@ -221,3 +221,58 @@ CUDA_ON_CPU_UNWATCHED inline unsigned __match_any_sync(unsigned mask, Value valu
   cuda_on_cpu::meet("__match_any_sync()", mask, cuda_on_cpu::match, place);
   return me->taken.words[0];
 }
+// All of them if all have the same value, which `equal` then says; else none.
+template <class Value>
+inline unsigned __match_all_sync(unsigned mask, Value value, int* equal, CUDA_ON_CPU_HERE) {
+  unsigned same = __match_any_sync(mask, value, place);
+  unsigned all = mask & cuda_on_cpu::lanes_in_warp(cuda_on_cpu::current->number & ~31u);
+  *equal = same == all;
+  return *equal ? all : 0;
+}
+
+// Reductions, from Ampere on
+
+namespace cuda_on_cpu {
+
+template <class Value, class Operation>
+CUDA_ON_CPU_UNWATCHED inline void reduce_lanes(Thread* lanes, unsigned mask) {
+  Value result{};
+  bool first = true;
+  for (unsigned lane = 0; lane < WARP; lane++) {
+    if (!(mask >> lane & 1)) continue;
+    Value value = bits_as<Value>(lanes[lane].given.words[0]);
+    result = first ? value : Operation::combine(result, value);
+    first = false;
+  }
+  for (unsigned lane = 0; lane < WARP; lane++) {
+    lanes[lane].taken.words[0] = bits_as<unsigned>(result);
+  }
+}
+
+template <class Operation, class Value>
+CUDA_ON_CPU_UNWATCHED inline Value reduce(const char* operation, unsigned mask, Value value,
+                                          Place place) {
+  current->given.words[0] = bits_as<unsigned>(value);
+  meet(operation, mask, reduce_lanes<Value, Operation>, place);
+  return bits_as<Value>(current->taken.words[0]);
+}
+
+}  // namespace cuda_on_cpu
+
+#define CUDA_ON_CPU_REDUCTION(name, Value, combination)                                 \
+  inline Value __reduce_##name##_sync(unsigned mask, Value value, CUDA_ON_CPU_HERE) {   \
+    struct Operation {                                                                  \
+      static Value combine(Value a, Value b) { return combination; }                    \
+    };                                                                                  \
+    const char* words = "__reduce_" #name "_sync()";                                    \
+    return cuda_on_cpu::reduce<Operation>(words, mask, value, place);                   \
+  }
+CUDA_ON_CPU_REDUCTION(add, unsigned, a + b)
+CUDA_ON_CPU_REDUCTION(add, int, static_cast<int>(static_cast<unsigned>(a) + b))
+CUDA_ON_CPU_REDUCTION(min, unsigned, a < b ? a : b)
+CUDA_ON_CPU_REDUCTION(min, int, a < b ? a : b)
+CUDA_ON_CPU_REDUCTION(max, unsigned, a < b ? b : a)
+CUDA_ON_CPU_REDUCTION(max, int, a < b ? b : a)
+CUDA_ON_CPU_REDUCTION(and, unsigned, a & b)
+CUDA_ON_CPU_REDUCTION(or, unsigned, a | b)
+CUDA_ON_CPU_REDUCTION(xor, unsigned, a ^ b)
