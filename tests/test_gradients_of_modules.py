@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,18 @@ def test_what_is_frozen_has_the_precision_of_what_is_not() -> None:
         verdict = gradcheck(model, [x], order=2)
         assert verdict.ok, verdict
     assert model.shift.dtype == model.norm.bias.dtype == np.float32
+
+
+def test_a_gradient_that_cancels_to_zero_is_rounding_beside_the_others() -> None:
+    """That of a bias before a batch norm, in single precision."""
+    mg.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Tanh())
+    verdict = gradcheck(model, [X.astype("f4")])
+    assert verdict.ok, verdict
+    differ = re.fullmatch(
+        ".*in float32 gradients differ by at most (.*) of their size", verdict.precision
+    )
+    assert differ is not None and float(differ[1]) < 1e-5
 
 
 def test_keyword_arguments_of_a_module() -> None:
