@@ -143,6 +143,25 @@ def test_batches(rng: Any, dtype: str) -> None:
 
 
 @on_emulator
+def test_products_of_bfloat16(rng: Any) -> None:
+    """Of bits, aligned and odd."""
+    for shapes in (((16, 24), (24, 8)), ((2, 13, 27), (27, 9))):
+        x, y = (rng.normal(size=shape).astype("f4") for shape in shapes)
+        a, b = ((n.view("u4") >> 16).astype("u2") for n in (x, y))
+        c = matmul_warpgroup.matmul_of_bfloat16(a, b)
+        wanted = rounded(widened(a), "bfloat16") @ rounded(widened(b), "bfloat16")
+        assert c.dtype == np.float32
+        np.testing.assert_allclose(c, wanted, rtol=0, atol=1e-5)
+    with pytest.raises(TypeError, match="wants bfloat16 or its bits, not float32"):
+        matmul_warpgroup.matmul_of_bfloat16(x, b)
+
+
+def widened(bits: np.ndarray) -> np.ndarray:
+    """bfloat16 in float32."""
+    return (bits.astype("u4") << 16).view("f4")
+
+
+@on_emulator
 @pytest.mark.parametrize("order", ["forward", "reverse", "random"])
 def test_any_order_of_threads(rng: Any, order: str) -> None:
     """The bits are the same in whatever order threads and blocks run."""

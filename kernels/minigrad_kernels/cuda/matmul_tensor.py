@@ -62,11 +62,20 @@ def matmul_of_bfloat16(a: Array, b: Array, *, out: Array | None = None) -> Array
         TypeError: for arrays of other types.
         ValueError: as `matmul`.
     """
-    for x in (a, b):
-        if x.dtype != np.uint16 and x.dtype.name != BFLOAT16:
-            raise TypeError(f"matmul_of_bfloat16: wants bfloat16 or its bits, not {x.dtype}")
+    check_bfloat16(a, b)
     product = functools.partial(tensor_product, number=BFLOAT16)
     return multiplied(a, b, out, product, np.float32)
+
+
+def check_bfloat16(*arrays: Array) -> None:
+    """Refuse arrays of other numbers.
+
+    Raises:
+        TypeError: for them.
+    """
+    for x in arrays:
+        if x.dtype != np.uint16 and x.dtype.name != BFLOAT16:
+            raise TypeError(f"matmul_of_bfloat16: wants bfloat16 or its bits, not {x.dtype}")
 
 
 def tf32_product(operands: Pair, sizes: Sizes, c: Array, **options: Any) -> None:

@@ -16,6 +16,7 @@ from .c_types import BFLOAT16
 from .errors import LaunchError
 from .matmul import Plan, Sizes, Tile, add_parts, launch, multiplied, plan
 from .matmul_operands import WIDE, Operand, Pair
+from .matmul_tensor import check_bfloat16
 from .source import kernel
 
 TILES = (Tile("Large", 128, 256, 256, 4), Tile("Medium", 128, 128, 256, 3))
@@ -51,6 +52,17 @@ def bfloat16_matmul(a: Array, b: Array, *, out: Array | None = None) -> Array:
     return multiplied(a, b, out, bfloat16_product)
 
 
+def matmul_of_bfloat16(a: Array, b: Array, *, out: Array | None = None) -> Array:
+    """`matmul` of bfloat16 numbers, with a result in float32; as `matmul_tensor` has it.
+
+    Raises:
+        TypeError: for arrays of other types.
+        ValueError: as `matmul`.
+    """
+    check_bfloat16(a, b)
+    return multiplied(a, b, out, bfloat16_product, np.float32)
+
+
 def half_product(operands: Pair, sizes: Sizes, c: Array, **options: Any) -> None:
     """Products of float16 numbers into c; as `plain_product`."""
     warpgroup_product(operands, sizes, c, number="half", **options)
@@ -62,7 +74,7 @@ def tf32_product(operands: Pair, sizes: Sizes, c: Array, **options: Any) -> None
 
 
 def bfloat16_product(operands: Pair, sizes: Sizes, c: Array, **options: Any) -> None:
-    """Products of float32 numbers, rounded to bfloat16."""
+    """Products of bfloat16 numbers, or of float32 numbers that are rounded to them."""
     warpgroup_product(operands, sizes, c, number=BFLOAT16, **options)
 
 
