@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -34,8 +35,8 @@ def inplace(x: Tensor, operation: Callable[..., Tensor], *args: Any, **options: 
     """Overwrite `x` with `operation(x, ...)`; where gradients are recorded, `x` moves in the graph.
 
     Raises:
-        RuntimeError: for a leaf that requires a gradient, or a view whose base the graph cannot
-            follow, while recording.
+        RuntimeError: for a leaf that requires a gradient, or for a view whose base, or a constant
+            whose views, the graph cannot follow, while recording.
         ValueError: if the result has another shape; TypeError: if it needs another kind of number.
             Nothing is changed then.
     """
@@ -65,6 +66,11 @@ def inplace(x: Tensor, operation: Callable[..., Tensor], *args: Any, **options: 
         raise RuntimeError(
             f"{name}: the tensor is a view, and the graph of the tensor whose memory it shows "
             "would not know of the change; write x[i] = x[i] * 2 for x[i] *= 2, or clone() it first"
+        )
+    if recorded and x.node is None and _has_constant_view(x):
+        raise RuntimeError(
+            f"{name}: the tensor would become part of the graph, and a view of it that was taken "
+            "before would not know; take the view afterwards, or clone() the tensor first"
         )
     if result.dtype != x.dtype:
         result = result.to(x.dtype)
@@ -111,3 +117,14 @@ def _is_shared_view(x: Tensor) -> bool:
         return True
     # The view's own reference, the local variable and getrefcount's argument make three.
     return sys.getrefcount(base) > 3
+
+
+def _has_constant_view(x: Tensor) -> bool:
+    """Whether another tensor, a constant, shows a part of the memory of `x`, a constant so far."""
+    array = x.data
+    # The attribute, the local variable and getrefcount's argument make three. Who has more can only
+    # be found by looking at all objects: slow, but not more than once a tensor.
+    if not owns(array) or sys.getrefcount(array) <= 3:
+        return False
+    tensors = (t for t in gc.get_objects() if issubclass(type(t), Tensor))
+    return any(t.node is None and getattr(t.data, "base", None) is array for t in tensors)

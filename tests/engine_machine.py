@@ -147,6 +147,8 @@ class EngineMachine(RuleBasedStateMachine):
             return  # copying within one memory depends on the order
         refused: Any
         try:
+            if record and x.node is None and other.node is not None and self.has_constant_view(t):
+                raise Refused("a constant whose views would not know")
             self.naive.change(name, x, other, index, record)
         except Refused:
             refused = _refused("leaf", "view", "read-only")
@@ -154,6 +156,10 @@ class EngineMachine(RuleBasedStateMachine):
             refused = contextlib.nullcontext()
         with contextlib.nullcontext() if record else no_grad(), refused:
             _change(t, name, u, index)
+
+    def has_constant_view(self, t: Tensor) -> bool:
+        """Whether a constant shows a part of what belongs to `t`."""
+        return any(s.node is None and s.data.base is t.data for s, _ in self.pairs)
 
     @rule(
         use=st.sampled_from(["mul", *LOOKS]),

@@ -123,6 +123,21 @@ def test_a_view_whose_base_is_in_use_is_not_changed_while_recording():
     assert a.tolist() == [1.0, 2.0]
 
 
+def test_a_constant_whose_views_are_in_use_does_not_become_part_of_the_graph():
+    x, a = leaf(1.0, 2.0), mg.zeros(2, dtype=mg.float64)
+    view = a[:1]  # constant, and of numbers that would depend on x
+    with pytest.raises(RuntimeError, match="a view of it that was taken before would not know"):
+        a.add_(x)
+    assert a.tolist() == [0.0, 0.0] and not a.requires_grad
+    del view
+    array, constant = a.numpy(), a.detach()  # are constants whatever happens, as their names say
+    a.add_(x)
+    later = a[:1]
+    (later * x[:1]).sum().backward()
+    assert x.grad.tolist() == [2.0, 0.0]
+    assert array.tolist() == constant.tolist() == [1.0, 2.0]
+
+
 def test_a_view_taken_before_a_recorded_change_is_stale():
     x = leaf(1.0, 2.0)
     a = x * 1.0
