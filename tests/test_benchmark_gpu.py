@@ -152,8 +152,9 @@ def test_the_suite_runs_on_the_emulator(monkeypatch, tmp_path, capsys):
     file = tmp_path / "results.json"
     assert run.run(["gpu"], [], quick=True, only="matmul", file=file) == 0
     rows = json.loads(file.read_text())["rows"]
-    words = [row["case"].split()[1] for row in rows]
-    assert words == ["float32,", "TF32,", "float16,", "bfloat16,"]
+    words = [row["case"].partition(",")[0].removeprefix("matmul ") for row in rows]
+    assert [w for w in words if "warpgroups" not in w] == ["float32", "TF32", "float16", "bfloat16"]
+    assert [f"{w} by warpgroups" for w in ("TF32", "float16", "bfloat16")] == words[2::2]
     for row in rows:
         assert row["ours"] > 0 and row["figures"]["of copying"] > 0
 

@@ -42,8 +42,10 @@ def cases(peers: Sequence[ModuleType], quick: bool) -> Iterator[Case]:
         print(f"no GPU: {kernels.BACKENDS['cuda'].reason}")
         return
     suite = Suite(device, small=quick or not device.is_gpu, with_torch=bool(peers))
+    from .gpu_products import products
+
     yield from suite.memory_bound()
-    yield from suite.products()
+    yield from products(suite)
     yield from suite.convolutions()
     yield from suite.launches()
     from .gpu_training import training_steps
@@ -138,7 +140,7 @@ class Suite:
         yield from self._of_images()
         yield from self._optimizers()
 
-    def _torch(self, *arrays: Any) -> list[Any]:
+    def tensors(self, *arrays: Any) -> list[Any]:
         """The arrays as PyTorch's tensors; nothing where it takes no part."""
         return [self.device.to_torch(x) for x in arrays] if self.with_torch else list(arrays)
 
@@ -153,7 +155,7 @@ class Suite:
     ) -> Iterator[Case]:
         """A function of one array and its gradient; `gradient_input` of x and y is what that
         takes beside g."""
-        (t,) = self._torch(x)
+        (t,) = self.tensors(x)
         yield self._of_kernel(name, (x,), options, lambda: function(t))
         y = KERNELS[name](x, **options)
         back = self._backward(function, [x], g)
@@ -165,16 +167,16 @@ class Suite:
             return None
         import torch
 
-        leaves = [t.detach().requires_grad_() for t in self._torch(*inputs)]
+        leaves = [t.detach().requires_grad_() for t in self.tensors(*inputs)]
         y = function(*leaves)
-        (cotangent,) = (None,) if g is None else self._torch(g)
+        (cotangent,) = (None,) if g is None else self.tensors(g)
         return lambda: torch.autograd.grad(y, leaves, cotangent, retain_graph=True)
 
     def _elementwise(self) -> Iterator[Case]:
         x, g = self.device.normal(self.count), self.device.normal(self.count)
         yield from self._pair("relu", {}, x, g, lambda t: F().relu(t))
         yield from self._pair("gelu", {"approximate": "none"}, x, g, lambda t: F().gelu(t))
-        (t,) = self._torch(x)
+        (t,) = self.tensors(x)
         options = {"p": 0.5, "seed": 1, "offset": 0}
         yield self._of_kernel("dropout", (x,), options, lambda: F().dropout(t, 0.5), random=True)
 
@@ -191,7 +193,7 @@ class Suite:
             )
         rows, width = self.rows
         weight, bias = self.device.uniform(width) + np.float32(0.5), self.device.normal(width)
-        t, w, b = self._torch(x, weight, bias)
+        t, w, b = self.tensors(x, weight, bias)
         eps = {"eps": 1e-5}
         norm = lambda t, w, b: F().layer_norm(t, (width,), w, b)  # noqa: E731
         k = kernels.layer_norm
@@ -208,7 +210,7 @@ class Suite:
         rows, width = self.rows
         target = self.device.integers(width, rows)
         scale = self.device.array(np.full(rows, 1 / rows, np.float32))
-        t, classes = self._torch(x, target)
+        t, classes = self.tensors(x, target)
         loss = lambda t: F().cross_entropy(t, classes, reduction="none") / rows  # noqa: E731
         k = kernels.cross_entropy
         _, top, total = k(x, target, scale)
@@ -232,7 +234,7 @@ class Suite:
         n, c, h, w = self.images
         window: dict[str, Any] = {"kernel_size": (2, 2), "stride": (2, 2), "padding": (0, 0)}
         half = self._images(n, c, h // 2, w // 2)
-        (t,) = self._torch(x)
+        (t,) = self.tensors(x)
         most = {**window, "dilation": (1, 1)}
         pool = lambda t: F().max_pool2d(t, 2)  # noqa: E731
         k = kernels.max_pool2d_positions
@@ -249,7 +251,7 @@ class Suite:
         back = self._backward(pool, [x], half)
         yield self._of_kernel("avg_pool2d_gradient", (half,), {**mean, "input_size": (h, w)}, back)
         weight, bias = self.device.uniform(c) + np.float32(0.5), self.device.normal(c)
-        u, b = self._torch(weight, bias)
+        u, b = self.tensors(weight, bias)
         norm = lambda t, u, b: F().batch_norm(t, None, None, u, b, True)  # noqa: E731
         eps = {"eps": 1e-5}
         k = kernels.batch_norm
@@ -265,7 +267,7 @@ class Suite:
         """In place: what is compared is not the same after each run, so only times are."""
         p, g, m = (self.device.normal(self.count) for _ in "pgm")
         v = self.device.uniform(self.count)
-        t = self._torch(*(x.copy() for x in (p, g, m, v)))
+        t = self.tensors(*(x.copy() for x in (p, g, m, v)))
         rates: dict[str, Any] = {"lr": 1e-5, "weight_decay": 0.0, "maximize": False}
         means: dict[str, Any] = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "step": 10}
         options = {**rates, **means, "decoupled": False, "out": (p, m, v)}
@@ -285,39 +287,7 @@ class Suite:
 
     # What computes more than it moves
 
-    def products(self) -> Iterator[Case]:
-        """Square products in every precision; on tensor cores in both ways, where there are two."""
-        n = 64 if self.small else 4096
-        a, b = self.device.normal(n, n), self.device.normal(n, n)
-        cost = kernels.matmul.cost(a, b)
-        for words, label, tolerance in (
-            ("float32", "", 1e-4),
-            *self._with_warpgroups("TF32", "tf32", "6-warpgroups", 1e-2),
-            *self._with_warpgroups("float16", "", "6-warpgroups", 1e-2),
-            *self._with_warpgroups("bfloat16", "bfloat16", "6-warpgroups-bfloat16", 3e-2),
-        ):
-            precision = words.partition(" ")[0]
-            x, y = (a.astype("f2"), b.astype("f2")) if precision == "float16" else (a, b)
-            s, t = self._torch(x, y)
-            theirs = self._in_precision(precision, lambda s=s, t=t: s @ t, s, t)
-            ours = self._asking(label, lambda x=x, y=y: kernels.matmul(x, y))
-            name = f"matmul {words}, {n}x{n} times {n}x{n}"
-            yield self.case(name, ours, theirs, cost, tolerance)
-
-    def _with_warpgroups(
-        self, words: str, usual: str, rung: str, tolerance: float
-    ) -> Iterator[tuple[str, str, float]]:
-        """A precision by what computes it usually, and by warpgroups if they are there."""
-        yield words, usual, tolerance
-        (i,) = (
-            i
-            for i in KERNELS["matmul"].implementations
-            if (i.backend, i.name) == (self.device.backend, rung)
-        )
-        if i.reason is None:
-            yield f"{words} by warpgroups", rung, tolerance
-
-    def _asking(self, label: str, call: Callable[[], Any]) -> Callable[[], Any]:
+    def asking(self, label: str, call: Callable[[], Any]) -> Callable[[], Any]:
         """The call with an implementation that only runs when it is asked for."""
         wishes = ([f"{self.device.backend}:{label}"] if label else []) + [self.device.backend]
 
@@ -329,22 +299,6 @@ class Suite:
 
     def _use(self, *wishes: str) -> AbstractContextManager[None]:
         return kernels.use(*wishes)
-
-    def _in_precision(self, words: str, product: Callable[[], Any], s: Any, t: Any) -> Any:
-        """PyTorch's product in the precision that is meant."""
-        if not self.with_torch:
-            return None
-        import torch
-
-        if words == "bfloat16":
-            s, t = s.bfloat16(), t.bfloat16()
-            return lambda: s @ t
-
-        def run() -> Any:
-            with _tf32(torch, words == "TF32"):
-                return product()
-
-        return run
 
     def convolutions(self) -> Iterator[Case]:
         """3x3 convolutions, forward and both gradients, in float32 and TF32."""
@@ -377,19 +331,19 @@ class Suite:
         for words, label, tolerance in (("float32", "", 1e-3), ("TF32", "tf32", 1e-2)):
             theirs = self._torch_convolution(x, w, g, words == "TF32")
             name = f"convolution {words}, {c}"
-            yield self.case(name, self._asking(label, ours), theirs, three, tolerance)
+            yield self.case(name, self.asking(label, ours), theirs, three, tolerance)
 
-    def _torch_convolution(self, x: Any, w: Any, g: Any, in_tf32: bool) -> Any:
+    def _torch_convolution(self, x: Any, w: Any, g: Any, intf32: bool) -> Any:
         if not self.with_torch:
             return None
         import torch
 
         last = {"memory_format": torch.channels_last}
-        xs, ws, gs = (t.contiguous(**last) for t in self._torch(x, w, g))
+        xs, ws, gs = (t.contiguous(**last) for t in self.tensors(x, w, g))
         leaves = [xs.requires_grad_(), ws.requires_grad_()]
 
         def run() -> list[Any]:
-            with _tf32(torch, in_tf32):
+            with tf32(torch, intf32):
                 y = F().conv2d(*leaves, padding=1)
                 return [y.detach(), *torch.autograd.grad(y, leaves, gs)]
 
@@ -401,7 +355,7 @@ class Suite:
         """A kernel on so few numbers that its launch is all the time it takes."""
         x = self.device.normal(1000)
         out = x.copy()
-        (t,) = self._torch(x)
+        (t,) = self.tensors(x)
         count = 20 if self.small else 2000
         launch = self._forced(lambda: kernels.relu(x, out=out))
 
@@ -426,7 +380,7 @@ def F() -> Any:
     return torch.nn.functional
 
 
-class _tf32:
+class tf32:
     """Lets PyTorch round to TF32, or not; cuDNN tries its algorithms out and takes the fastest."""
 
     def __init__(self, torch: Any, allowed: bool) -> None:
@@ -435,9 +389,9 @@ class _tf32:
     def __enter__(self) -> None:
         backends = self.torch.backends
         backends.cudnn.benchmark = True
-        self.before = backends.cuda.matmul.allow_tf32, backends.cudnn.allow_tf32
-        backends.cuda.matmul.allow_tf32 = backends.cudnn.allow_tf32 = self.allowed
+        self.before = backends.cuda.matmul.allowtf32, backends.cudnn.allowtf32
+        backends.cuda.matmul.allowtf32 = backends.cudnn.allowtf32 = self.allowed
 
     def __exit__(self, *_: Any) -> None:
         backends = self.torch.backends
-        backends.cuda.matmul.allow_tf32, backends.cudnn.allow_tf32 = self.before
+        backends.cuda.matmul.allowtf32, backends.cudnn.allowtf32 = self.before
