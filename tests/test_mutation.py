@@ -219,7 +219,9 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     yield tmp_path
     OPERATIONS.pop("gate", None)
-    sys.modules.pop("mutable_ops", None)
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None)).startswith(str(tmp_path)):
+            del sys.modules[name]
 
 
 def test_a_vacuous_sample_lets_mutants_survive(package: Path) -> None:
@@ -294,6 +296,34 @@ def test_without_gradcheck_only_ones_own_tests_judge(
     assert {r.mutant.mutation for r in report.of("killed")} == {"negated"}
     assert {r.how for r in report.of("killed")} == {"pytest test_signs.py::test_cube"}
     assert len(report.of("survived")) > 5
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("with_module:Cubes", {"size": 2}), ("with_module:cubes", {"twice": True})],
+)
+def test_a_module_and_its_parameters(name: str, options: dict, package: Path) -> None:
+    body = """
+        from minigrad import nn
+        from minigrad.nn import Parameter
+        import minigrad as mg
+        from mutable_ops import cube
+
+        class Cubes(nn.Module):
+            def __init__(self, size):
+                self.weight = Parameter(mg.ones(size))
+
+            def forward(self, x, twice=False):
+                return cube(self.weight) * x * (2 if twice else 1)
+
+        cubes = Cubes(2)
+    """
+    (package / "with_module.py").write_text(textwrap.dedent(body), encoding="utf-8")
+    report = mutate([name], shapes="2", options=options)
+    assert report.ok and report.of("killed")
+    assert {r.mutant.rule.partition(" ")[0] for r in report.results} == {"cube[0]"}
+    with pytest.raises(ValueError, match=r"Cubes\(3, 2.*\) raises ValueError: .*shapes"):
+        mutate(["with_module:cubes"], shapes="3")
 
 
 def test_a_function_with_options_and_classes(package: Path) -> None:

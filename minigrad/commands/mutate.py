@@ -100,7 +100,8 @@ def run(options: argparse.Namespace) -> int:
             text = json.dumps(report.as_dict(), indent=1, ensure_ascii=False)
             options.json.write_text(text + "\n", encoding="utf-8")
     except (BadTarget, ValueError, TypeError, RuntimeError, OSError) as error:
-        print(f"minigrad mutate: {str(error).removeprefix('mutate: ')}", file=sys.stderr)
+        words = " ".join(str(error).removeprefix("mutate: ").split())
+        print(f"minigrad mutate: {words}", file=sys.stderr)
         return 2
     finally:
         if sys.stderr.isatty():

@@ -7,7 +7,8 @@ of each mutant whether it was killed, survived, is proven to be equivalent, or d
     minigrad mutate                        everything, and the engine
     minigrad mutate softmax conv2d         these operations
     minigrad mutate --module mypackage.ops          operations that you register yourself
-    minigrad mutate mypackage.layers:swish --shapes 3x4      a function of yours
+    minigrad mutate mypackage.layers:swish --shapes 3x4      a function or a module of yours
+    minigrad mutate ... --tests tests --no-gradcheck         do these tests notice, by themselves?
 
 No file is changed: rules are replaced while they are recorded. So for your own operations, what
 matters is that they pass their rules to `minigrad.record` or one of its kin.
@@ -52,12 +53,13 @@ def mutate(
     """Break the rules of operations, and report who notices.
 
     Args:
-        what: names of registered operations; or one function, as `package.module:function`. With
-            nothing, all operations; and the engine, if there are `tests`.
+        what: names of registered operations; or one function, or module of a network, as
+            `package.module:function`. With nothing, all operations; and the engine, if there are
+            `tests`.
         modules: to be imported: only the operations that they register count.
         shapes: of the inputs of the function, such as "3x4,4x5", as `minigrad.testing.shapes.drawn`
             reads them.
-        options: keyword arguments of the function.
+        options: keyword arguments of the function, or of a class of modules.
         tests: a folder of pytest files, or one file, for what `gradcheck` on the samples lets pass.
         gradcheck: whether it is asked at all; without, the report says what `tests` notice alone.
         limit: seconds for one mutant; what takes longer is counted as not noticed.

@@ -223,7 +223,9 @@ class Judge:
         if (i, order) not in self._sound:
             self._sound[i, order] = verdict_on(case, order)
         if self._sound[i, order]:
-            raise ValueError(f"{case} fails without any mutation: {self._sound[i, order]}")
+            raise ValueError(
+                f"mutate: {case} fails without any mutation, mend it first: {self._sound[i, order]}"
+            )
 
 
 def vanishes(facts: Facts) -> bool:

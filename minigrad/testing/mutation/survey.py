@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -173,6 +174,19 @@ def used(c: Any, g: Any, values: tuple[Any, ...]) -> set[int]:
     return found
 
 
+@contextmanager
+def _told(case: Case) -> Iterator[None]:
+    """Say where an error comes from.
+
+    Raises:
+        ValueError: for any error.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(f"mutate: {case} raises {type(error).__name__}: {error}") from error
+
+
 class Survey:
     """The rules of an operation, and what else its samples record.
 
@@ -192,7 +206,7 @@ class Survey:
         for i, case in enumerate(self.cases):
             self._at = i
             if case.call.differentiable:
-                with intercepted(self._see):
+                with intercepted(self._see), _told(case):
                     gradients(case)
         for facts in self.rules.values():
             facts.twice = any(self.cases[i].sample.orders > 1 for i in facts.samples)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ... import ops as _registered_by_import  # noqa: F401
-from ...ops.registry import OPERATIONS, Drawn, Operation, Sample
+from ...nn.module import Module
+from ...ops.registry import OPERATIONS, Drawn, Operation, Sample, real
 from ..everything import registered_by
+from ..modules import opened
 from ..shapes import drawn
 
 ENGINE = "engine"
@@ -104,6 +107,18 @@ def _module(name: str) -> Any:
         raise ValueError(f"mutate: cannot import {name}: {error}") from error
 
 
+def _of_module(found: Any, sample: Sample) -> tuple[Any, Sample]:
+    """A module as a function of its parameters, too, which are drawn like its inputs.
+
+    The options are those of the module's class, if it is named by that.
+    """
+    options = sample.options
+    module = found(**options) if isinstance(found, type) else functools.partial(found, **options)
+    function, arguments = opened(module, sample.args)
+    parameters = [real(*p.shape) for p in arguments[len(sample.args) :]]
+    return function, Sample((*sample.args, *parameters))
+
+
 def _unregistered(name: str, sample: Sample) -> Operation:
     module, _, path = name.partition(":")
     found = _module(module)
@@ -111,10 +126,12 @@ def _unregistered(name: str, sample: Sample) -> Operation:
         if not hasattr(found, part):
             raise ValueError(f"mutate: {module} has no {path!r}")
         found = getattr(found, part)
-    if not callable(found) or not hasattr(found, "__name__"):
+    if isinstance(found, Module) or (isinstance(found, type) and issubclass(found, Module)):
+        found, sample = _of_module(found, sample)
+    if isinstance(found, type) or not callable(found) or not hasattr(found, "__name__"):
         raise ValueError(
             f"mutate: {name} is a {type(found).__name__}, wants a function of tensors: one whose "
-            "rules go through minigrad.record"
+            "rules go through minigrad.record, or a module that holds parameters"
         )
     # What kind of function it is nobody has said; central differences do for all of them.
     return Operation(found, (sample,), (), "smooth")
