@@ -72,6 +72,24 @@ def test_frozen_parameters_are_constants() -> None:
     assert opened(mg.tanh, [X]) == (mg.tanh, [X])
 
 
+def test_a_module_on_a_gpu(cuda: Any) -> None:
+    """It stays on the CPU itself; what it computes with is moved."""
+    mg.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Tanh()).eval()
+    model[0].bias.requires_grad_(False)
+    seen: list[str] = []
+
+    def noted(module: nn.Module, inputs: Any, output: mg.Tensor) -> None:
+        seen.extend([output.device, module[0].bias.device, module[1].running_mean.device])
+
+    model.register_forward_hook(noted)
+    verdict = gradcheck_on("cuda", model, [X])
+    assert verdict.ok, verdict
+    assert [f.label for f in verdict.findings][1:3] == ["parameter 0.weight", "parameter 1.weight"]
+    assert set(seen) == {"cuda:0"}
+    assert {p.device for p in model.parameters()} == {"cpu"}
+
+
 def test_what_is_frozen_has_the_precision_of_what_is_not() -> None:
     class Shifted(nn.Module):
         def __init__(self) -> None:

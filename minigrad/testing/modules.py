@@ -19,7 +19,8 @@ from .checker.functions import as_array
 class Opened:
     """A module that takes its inputs, and behind them the parameters that it is to compute with.
 
-    What else it holds, frozen parameters and buffers, is given the precision of these.
+    What else it holds, frozen parameters and buffers, is given the precision of these, and their
+    device.
 
     Attributes:
         call: the module, or a `functools.partial` of it.
@@ -43,9 +44,11 @@ class Opened:
         inputs = arguments[: len(arguments) - len(self.parameters)]
         given = dict(zip(self.parameters, arguments[len(inputs) :], strict=True))
         precision = np.finfo(arguments[-1].dtype).dtype  # of complex numbers that of their parts
-        for name, tensor in _state(self.module).items():
-            if name not in given and tensor.dtype.kind == "f" and tensor.dtype != precision:
-                given[name] = tensor.to(precision)
+        for name, own in _state(self.module).items():
+            if name not in given:
+                dtype = precision if own.dtype.kind == "f" else own.dtype
+                if (own.dtype, own.device) != (dtype, arguments[-1].device):
+                    given[name] = own.to(arguments[-1].device, dtype)
         with holding(self.module, given):
             return self.call(*inputs)
 
