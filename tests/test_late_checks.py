@@ -176,6 +176,20 @@ def test_in_place_without_recording(no_reading: Callable[[], None]) -> None:
     device._waiting.checks = []
 
 
+def test_probabilities(no_reading: Callable[[], None]) -> None:
+    t = mg.tensor([0.0, 1.0, 1.0], device="cuda")
+    p, wrong = (
+        mg.tensor(x, device="cuda", requires_grad=True) for x in ([0.0, 0.2, 1.0], [0, 2.0, 1])
+    )
+    F.binary_cross_entropy(p, t).backward()
+    with pytest.raises(ValueError, match="binary_cross_entropy: input wants numbers between 0 and"):
+        F.binary_cross_entropy(wrong, t).item()
+    no_reading()
+    F.binary_cross_entropy(p, t).backward()
+    assert len(device._waiting.checks) == 1
+    device._waiting.checks = []
+
+
 def test_indices_from_main_memory_are_looked_at_there(no_reading: Callable[[], None]) -> None:
     """At once, and without the GPU."""
     x = table()

@@ -101,7 +101,7 @@ def resident_class(cupy: ModuleType) -> type:
 
 
 def _at_home(
-    cupy: ModuleType, method: Callable[..., Any], plain: type, made: type
+    cupy: ModuleType, method: Callable[..., Any], plain: Any, made: type
 ) -> Callable[..., Any]:
     """A method of arrays, on their GPU.
 

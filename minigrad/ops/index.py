@@ -302,17 +302,17 @@ def getitem(x: TensorLike, index: Any) -> Tensor:
     if stages:
         return getitem(getitem(x, stages[0]), stages[1])
     if not _PLAIN.issuperset(map(type, index)):
-        index = _placed(index, x.data, x.data.shape, "getitem")
-    return _taken(x, index)
+        return _picked(x, _placed(index, x.data, x.data.shape, "getitem"))
+    y = _look_up(x.data, index, "getitem")
+    shape = x.data.shape
+    return record_view(getitem, y, (x, lambda g: getitem_adjoint(g, index, shape), None))
 
 
-def _taken(x: Tensor, index: Index) -> Tensor:
-    """`getitem`, of an index that was checked."""
+def _picked(x: Tensor, index: Index) -> Tensor:
+    """`getitem`, of an index with arrays that was checked."""
     y = _look_up(x.data, index, "getitem")
     pattern, arrays = _split(index)
     shape = x.data.shape
-    if not arrays:
-        return record_view(getitem, y, (x, lambda g: getitem_adjoint(g, pattern, shape), None))
 
     def rule(g: Any, *arrays: Any) -> Tensor:
         return _added(as_tensor(g), parse(_join(pattern, arrays), "getitem_adjoint"), shape)
@@ -357,7 +357,7 @@ def _added(x: Tensor, index: Index, shape: tuple[int, ...]) -> Tensor:
         return record(getitem_adjoint, y, (x, lambda g: getitem(g, pattern), None))
 
     def rule(g: Any, *arrays: Any) -> Tensor:
-        return _taken(as_tensor(g), parse(_join(pattern, arrays), "getitem"))
+        return _picked(as_tensor(g), parse(_join(pattern, arrays), "getitem"))
 
     return record(getitem_adjoint, y, (x, rule, arrays))
 

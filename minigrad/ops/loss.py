@@ -13,7 +13,7 @@ import numpy as np
 
 import minigrad_kernels as kernels
 
-from ..device import readable
+from ..device import check_range, looks_later, readable
 from ..recording import operands, record
 from ..tensor import Tensor, TensorLike, together
 from .activation import sigmoid, softplus
@@ -208,6 +208,20 @@ def _bent(d: Tensor, delta: float) -> Tensor:
 UNIT = real(3, 2, low=0.35, high=0.65)
 
 
+def _check_inside(p: Any, name: str) -> None:
+    """Refuse probabilities beyond [0, 1]: at once, or, on a GPU, later."""
+    inside = (p >= 0) & (p <= 1)
+
+    def refusal(low: int, _: int) -> ValueError | None:
+        return None if low else ValueError(f"{name}: input wants numbers between 0 and 1")
+
+    if looks_later(p):
+        check_range(inside.view(np.uint8), refusal)
+    elif readable(p) and not inside.all():
+        wrong = p[~inside].reshape(-1)[0]
+        raise ValueError(f"{name}: input wants numbers between 0 and 1, got {wrong}")
+
+
 @differentiable(
     [
         *_samples(UNIT, UNIT),
@@ -234,7 +248,8 @@ def binary_cross_entropy(
 
     Raises:
         TypeError: if input or target do not hold floating-point numbers.
-        ValueError: if the shapes do not fit, the input leaves [0, 1], or for an unknown reduction.
+        ValueError: if the shapes do not fit, the input leaves [0, 1], or for an unknown reduction;
+            for the input on a GPU when something is read from there the next time.
 
     >>> binary_cross_entropy([0.5, 0.0], [1.0, 1.0], reduction="none")
     tensor([  0.6931, 100.    ])
@@ -242,10 +257,7 @@ def binary_cross_entropy(
     name = "binary_cross_entropy"
     check_reduction(reduction, name)
     p, t = _probabilities(input, target, name)
-    inside = (p.data >= 0) & (p.data <= 1)
-    if readable(p.data) and not inside.all():
-        wrong = p.data[~inside].reshape(-1)[0]
-        raise ValueError(f"{name}: input wants numbers between 0 and 1, got {wrong}")
+    _check_inside(p.data, name)
     # The smallest number whose logarithm is not cut off, or that there is
     tiny = max(math.exp(-100), float(np.finfo(p.dtype).smallest_subnormal))
 
