@@ -44,6 +44,22 @@ def within_bounds() -> None:
     PLANTED.kernel("behind_dynamic")(3, 32, np.zeros(32, "f4"), shared=128)
 
 
+def far_away() -> None:
+    PLANTED.kernel("far_away")(2, 32, np.zeros(64, "f4"), np.zeros(64, "f4"), 0, 2**31 - 1)
+
+
+def divided() -> None:
+    PLANTED.kernel("divided")(1, 32, np.zeros(64, "i4"), 0)
+
+
+def without_end() -> None:
+    PLANTED.kernel("without_end")(1, 1, np.ones(2, "i4"))
+
+
+def nowhere() -> None:
+    PLANTED.kernel("nowhere")(1, 1, np.zeros(64, "f4"), 1 << 60)
+
+
 def race() -> None:
     PLANTED.kernel("reversed")(1, 64, np.zeros(64, "f4"), 0)
 
@@ -87,6 +103,23 @@ def test_memcheck_finds(run: Any, text: str, what: str) -> None:
     assert what in found.what and text in found.text and found.tool == "memcheck"
     assert found.text == PLANTED.own_text.splitlines()[found.line - 1].strip()
     assert f"planted.cu:{found.line}: " in str(found) and found.text in str(found)
+
+
+@pytest.mark.parametrize("tool", ["memcheck", "racecheck"])
+@pytest.mark.parametrize(
+    ("run", "text", "what"),
+    [
+        (far_away, "y[to] = value;", "write where there is no memory"),
+        (nowhere, "x[at] = 1;", "what is used as an address cannot be one"),
+        (divided, "x[threadIdx.x] = 7 / by;", "an integer is divided by zero"),
+        (without_end, "deeper(x, depth + 1)", "do not fit on the stack of a thread"),
+    ],
+)
+def test_what_ends_the_process_is_found_first(run: Any, text: str, what: str, tool: str) -> None:
+    found = the_only(check(run, tool))
+    assert what in found.what and found.tool == tool
+    begin, at = line_of(PLANTED, text) - 2, found.line  # an overflow shows anywhere in a function
+    assert at == begin + 2 if run is not without_end else begin - 1 <= at <= begin + 2
 
 
 def test_racecheck_finds() -> None:

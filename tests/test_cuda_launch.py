@@ -257,10 +257,10 @@ def test_numbers_that_are_refused(source: Source) -> None:
 @pytest.mark.parametrize(
     ("grid", "block", "error", "message"),
     [
-        (-1, 8, ValueError, r"a grid of \(-1, 1, 1\) blocks"),
+        (-1, 8, ValueError, r"^\w+: a grid of \(-1, 1, 1\) blocks"),
         ((1, 65536), 8, ValueError, "at most .2147483647, 65535, 65535."),
         (2**31, 8, ValueError, "a grid of"),
-        (1, 0, ValueError, r"a block of \(0, 1, 1\) threads"),
+        (1, 0, ValueError, r"^\w+: a block of \(0, 1, 1\) threads"),
         (1, 1025, ValueError, "1 to .1024, 1024, 64."),
         (1, (32, 33), ValueError, "at most 1024 in all"),
         (1, (1, 1, 65), ValueError, "1 to .1024, 1024, 64."),

@@ -129,6 +129,8 @@ def test_writing_behind_dynamic_shared_memory() -> None:
     PLANTED.kernel("behind_dynamic")(1, 32, zeros(), shared=128)
     error = refused("behind_dynamic", zeros(), shared=124)
     assert "behind the 124 bytes of dynamic shared memory" in error.what
+    error = refused("behind_dynamic", zeros())
+    assert "the launch gave it none; `shared=` says how many" in error.what
 
 
 def test_order_dependence_shows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,6 +205,12 @@ def test_memory_that_there_is_not() -> None:
     error = launched_in_two_blocks("far_away", x, None, 0, 3)
     check_far(error, "y[to] = value;", "wrote where there is no memory: parameter `float* y` is a")
     PLANTED.kernel("far_away")(2, 32, x, y, 0, 63)
+
+
+def test_what_cannot_be_an_address() -> None:
+    error = refused("nowhere", zeros(), 1 << 60)
+    check_place(error, "x[at] = 1;")
+    assert "used a vector that is not aligned, or what cannot be an address" in error.what
 
 
 def test_division_by_zero() -> None:

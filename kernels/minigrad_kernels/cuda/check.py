@@ -65,8 +65,15 @@ _WORDS = {
     "heap-use-after-free": "in an array that no longer exists",
     "SEGV": "where there is no memory",
 }
+_FAULTS = {
+    "FPE": "an integer is divided by zero",
+    "stack-overflow": "local variables and calls do not fit on the stack of a thread",
+}
+_NO_ADDRESS = "caused by a dereference of a high value address"
+"""What a sanitizer says where the processor does not tell the address."""
+
 _REPORT = re.compile(
-    r"^(?:==\d+==ERROR: AddressSanitizer: (?P<memory>[\w-]+)"
+    r"^(?:==\d+==ERROR: (?:Address|Thread)Sanitizer: (?P<memory>[\w-]+)"
     r"|WARNING: ThreadSanitizer: (?P<race>[\w ]+) \()",
     re.MULTILINE,
 )
@@ -360,7 +367,7 @@ def _finding(report: str, tool: str) -> Finding:
     assert head is not None
     accesses = list(_ACCESS.finditer(report))
     ends = [m.start() for m in accesses[1:]] + [len(report)]
-    places = [_place(report[m.start() : end]) for m, end in zip(accesses, ends, strict=True)]
+    places = [_place(report[m.start() : end]) for m, end in zip(accesses, ends, strict=False)]
     function, file, line = places[0] if places else _place(report)
     first = _done(accesses[0]) if accesses else "access"
     other = ""
@@ -370,6 +377,10 @@ def _finding(report: str, tool: str) -> Finding:
             other = f"{places[1][1]}:{places[1][2]}" if places[1][1] else ""  # long ago
             where = f" in {other}" if other else ""
             what += f", and {_done(accesses[1])} of another thread{where}, in no order"
+    elif head["memory"] in _FAULTS:
+        what = _FAULTS[head["memory"]]
+    elif _NO_ADDRESS in report:
+        what = "a vector is not aligned to its size, or what is used as an address cannot be one"
     else:
         what = f"{first} {_WORDS.get(head['memory'], head['memory'])}"
     return Finding(tool, what, file, line, _line(file, line), other, function)

@@ -62,6 +62,8 @@ class KernelFunction:
             blocks, threads, in_all = _dimensions(grid, block)
         except TypeError as error:  # also for what cannot be hashed
             self._refuse_dimensions(grid, block, error)
+        except ValueError as error:
+            raise ValueError(f"{self.name}: {error}") from None
         if len(args) != self._count:
             self._refuse_count(len(args))
         kind = self._kind(args)

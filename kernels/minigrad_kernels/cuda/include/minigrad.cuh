@@ -52,8 +52,6 @@ __device__ __forceinline__ double lowest() {
   return -1.7976931348623157e+308;
 }
 
-__device__ __forceinline__ int64 ceil_divide(int64 a, int64 b) { return (a + b - 1) / b; }
-
 // Functions by one name for both precisions: what a definition `T` needs
 __device__ __forceinline__ float exponential(float x) { return expf(x); }
 __device__ __forceinline__ double exponential(double x) { return exp(x); }

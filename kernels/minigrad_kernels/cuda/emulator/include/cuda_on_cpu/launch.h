@@ -103,7 +103,9 @@ CUDA_ON_CPU_UNWATCHED inline void check_edge(size_t dynamic) {
   allow_access(dynamic_shared, sizeof(dynamic_shared));
   for (size_t i = 0; i < EDGE; i++) {
     if (static_cast<unsigned char>(dynamic_shared[dynamic + i]) == 0xff) continue;
-    report({"", 0}, "a thread has written behind the %zu bytes of dynamic shared memory", dynamic);
+    const char* hint = dynamic ? "" : ": the launch gave it none; `shared=` says how many";
+    report({"", 0}, "a thread has written behind the %zu bytes of dynamic shared memory%s", dynamic,
+           hint);
     return;
   }
 }
