@@ -180,6 +180,24 @@ def test_numbers_outside_a_domain(mine: str, capsys: Any) -> None:
     assert "drawn" not in capsys.readouterr().out
 
 
+def test_functions_of_other_libraries(mine: str, capsys: Any) -> None:
+    """A module of that name does here: PyTorch's functions refuse minigrad's tensors so."""
+    Path("torch.py").write_text("def atan2(x, y): raise TypeError('must be Tensor, not Tensor')\n")
+    Path("theirs.py").write_text("import torch\ndef f(x, y): return torch.atan2(x, y)\n")
+    code = (
+        "import sys; from minigrad.cli import main; sys.path.insert(0, '.');"
+        "sys.exit(main(['gradcheck', 'theirs:f', '--shapes', '3,3']))"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(["", *(p for p in sys.path if p)])}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and "not Tensor (" in done.stderr, done.stderr
+    assert done.stderr.endswith(
+        "; a function of torch's tensors is checked as a pair (forward, vjp)\n"
+    )
+
+
 def test_a_terminal_is_not_wide(mine: str, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("mine:layer", "--shapes", "2x3,3x4") == 0
     plain = capsys.readouterr().out

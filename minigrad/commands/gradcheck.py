@@ -209,7 +209,19 @@ def _verdict(
             raise BadTarget(str(error).removeprefix("gradcheck:").strip()) from None
         called = f"called with shapes {', '.join(str(x.shape) for x in inputs)}"
         said = f"{name} raises {type(error).__name__}: {error}"
-        raise BadTarget(f"{said} ({', '.join([*_place(error), called])})") from error
+        raise BadTarget(f"{said} ({', '.join([*_place(error), called])}){_foreign(fn)}") from error
+
+
+def _foreign(fn: Any) -> str:
+    """What to do with a function that may want tensors of another library."""
+    names = vars(sys.modules.get(getattr(fn, "__module__", ""), None) or object)
+    modules = {
+        str(getattr(thing, "__name__", "")) for thing in names.values() if inspect.ismodule(thing)
+    }
+    for library in ("torch", "jax", "tensorflow"):
+        if any(f"{module}.".startswith(f"{library}.") for module in modules):
+            return f"; a function of {library}'s tensors is checked as a pair (forward, vjp)"
+    return ""
 
 
 def _place(error: BaseException) -> Iterator[str]:
