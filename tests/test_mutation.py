@@ -232,6 +232,9 @@ def test_a_vacuous_sample_lets_mutants_survive(package: Path) -> None:
     survived = {r.mutant.mutation for r in report.of("survived")}
     assert survived >= {"negated", "doubled", "detached"}
     text = str(report)
+    assert {r.how.partition(", and ")[2] for r in report.of("survived")} == {
+        "gradcheck does not notice"
+    }
     assert "SURVIVED: gate[0] lambda:" in text
     assert "to see it: with mutated('gate[0] lambda:" in text
 

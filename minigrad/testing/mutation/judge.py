@@ -173,7 +173,8 @@ class Judge:
         if failed:
             return "killed", failed
         seen = "changes gradients" if differs else "changes no gradient of any sample"
-        return "survived", f"{seen}, and no test notices"
+        nobody = "no test notices" if self.tests is not None else "gradcheck does not notice"
+        return "survived", f"{seen}, and {nobody}"
 
     def _changed(self, i: int, mutant: Mutant) -> int:
         """The first order in which a sample's gradients are other ones; 0 if none are."""
