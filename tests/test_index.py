@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import (
 )
 
 import minigrad as mg
-from minigrad.ops.index import _check_bounds
+from minigrad.ops.index_entries import check_bounds
 
 SHAPES = array_shapes(min_dims=1, max_dims=4, min_side=1, max_side=4)
 
@@ -155,13 +155,13 @@ def test_an_index_that_was_changed_is_noticed():
 
 
 def test_numbers_on_devices_that_do_not_check_are_checked():
-    _check_bounds((3, 4, 5), (np.array([2, -3]), None, Ellipsis, np.array([4])), "getitem")
+    check_bounds((3, 4, 5), (np.array([2, -3]), None, Ellipsis, np.array([4])), "getitem")
     with pytest.raises(IndexError, match=r"getitem: index 5 .* dimension 2 with size 5"):
-        _check_bounds((3, 4, 5), (0, Ellipsis, np.array([5, -9])), "getitem")
+        check_bounds((3, 4, 5), (0, Ellipsis, np.array([5, -9])), "getitem")
     with pytest.raises(IndexError, match=r"getitem: index -4 .* dimension 0 with size 3"):
-        _check_bounds((3, 4), (np.array([-4]),), "getitem")
+        check_bounds((3, 4), (np.array([-4]),), "getitem")
     with pytest.raises(IndexError, match="dimension 2 with size 5"):
-        _check_bounds((3, 4, 5), (np.ones((3, 4), bool), np.array([5])), "getitem")
+        check_bounds((3, 4, 5), (np.ones((3, 4), bool), np.array([5])), "getitem")
 
 
 # Along a dimension

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any
 
@@ -11,122 +10,21 @@ import numpy as np
 from minigrad_kernels.arrays import array_module, is_array
 
 from .. import dtypes
-from ..device import check_range
 from ..inplace import writes
 from ..recording import record, record_view
 from ..tensor import Tensor, TensorLike, as_tensor, together, wrap
+from .index_entries import (
+    PLAIN,
+    Index,
+    check_bounds,
+    in_stages,
+    join_index,
+    parse,
+    placed,
+    split_index,
+)
 from .registry import differentiable, fails, integers, real, sample
 from .shape import reshape
-
-Index = tuple[Any, ...]
-"""What stands between the brackets: integers, slices, None, Ellipsis and arrays."""
-
-
-class _Here:
-    """Stands in an index pattern for the next of the arrays that an edge keeps."""
-
-    def __repr__(self) -> str:
-        return "array"
-
-
-HERE = _Here()
-_PLAIN = {int, slice, type(None), type(Ellipsis)}  # what an index without arrays is made of
-
-
-# Reading an index
-
-
-def parse(index: Any, name: str) -> Index:
-    """An index with its tensors, lists and truth values as arrays of integers or truth values.
-
-    One without arrays ends in Ellipsis if it contains none, since NumPy gives numbers for elements
-    that are picked by integers alone, but views of them with it.
-
-    Raises:
-        TypeError: for numbers that are neither, and whatever else is no index.
-    """
-    found = index if isinstance(index, tuple) else (index,)
-    if not _PLAIN.issuperset(map(type, found)):
-        found = tuple(_entry(i, name) for i in found)
-        if any(map(is_array, found)):
-            return found
-    return found if Ellipsis in found else (*found, Ellipsis)
-
-
-def _placed(index: Index, like: Any, shape: tuple[int, ...], name: str) -> Index:
-    """An index whose arrays are where `like` is, checked against `shape` if that is a GPU.
-
-    CuPy wraps integers that are out of range around instead of refusing them. Those that come from
-    main memory are looked at here, those on the GPU later: see `device.check_range`.
-
-    Raises:
-        TypeError: for an array on a GPU where `like` is on the CPU, or on another GPU.
-        IndexError: for an index out of range.
-    """
-    if _PLAIN.issuperset(map(type, index)):
-        return index
-    if not isinstance(like, np.ndarray):
-        _check_bounds(shape, index, name)
-    return tuple(_placed_array(i, like, name) if is_array(i) else i for i in index)
-
-
-def _placed_array(i: Any, like: Any, name: str) -> Any:
-    """An index array where `like` is. To a GPU it is copied, from there it is not."""
-    if isinstance(i, np.ndarray):
-        return i if isinstance(like, np.ndarray) else array_module(like).asarray(i)
-    here, there = wrap(like).device, wrap(i).device
-    if here != there:
-        raise TypeError(f"{name}: the input is on {here}, the index on {there}")
-    return i
-
-
-def _entry(i: Any, name: str) -> Any:
-    if i is None or i is Ellipsis or (isinstance(i, (int, slice)) and not isinstance(i, bool)):
-        return i
-    if isinstance(i, Tensor):
-        i = i.data
-    elif isinstance(i, (list, tuple, range)):
-        i = as_tensor(list(i)).data if len(i) else np.zeros(0, np.int64)
-    elif isinstance(i, (bool, np.generic)):
-        i = np.asarray(i)
-    elif hasattr(i, "__index__") and not is_array(i):
-        return i.__index__()
-    if not is_array(i):
-        raise TypeError(
-            f"{name}: an index is made of integers, slices, None, ... and arrays of integers or "
-            f"booleans, not {type(i).__name__}"
-        )
-    if i.dtype.kind not in "iub":
-        raise TypeError(f"{name}: index arrays hold integers or booleans, not {i.dtype}")
-    return i if i.ndim or i.dtype.kind == "b" else int(i)
-
-
-def _split(index: Index) -> tuple[Index, tuple[Tensor, ...]]:
-    """The pattern of an index, which a rule may close over, and the arrays, which it keeps."""
-    if _PLAIN.issuperset(map(type, index)):
-        return index, ()
-    pattern = tuple(HERE if is_array(i) else i for i in index)
-    return pattern, tuple(wrap(i) for i in index if is_array(i))
-
-
-def _join(pattern: Index, arrays: tuple[Any, ...]) -> Index:
-    """The index of which `_split` made the pattern and the arrays; these may be tensors by now."""
-    found = iter(arrays)
-    return tuple(next(found) if i is HERE else i for i in pattern)
-
-
-def _stages(index: Index) -> tuple[Index, Index] | None:
-    """The integers of an index, and the rest of it, where both integers and arrays are in it.
-
-    PyTorch takes the integers first: x[0, :, [1, 2]] is x[0][:, [1, 2]]. NumPy would treat them as
-    arrays, and bring the dimension of the arrays to the front.
-    """
-    if not any(map(is_array, index)) or int not in map(type, index):
-        return None
-    first: list[Any] = []
-    for i in index:
-        first += [i] if i is Ellipsis or type(i) is int else [slice(None)] * _dims_of(i)
-    return tuple(first), tuple(i for i in index if type(i) is not int)
 
 
 def _look_up(array: Any, index: Index, name: str) -> Any:
@@ -140,37 +38,6 @@ def _look_up(array: Any, index: Index, name: str) -> Any:
         return array[index]
     except (IndexError, TypeError, ValueError) as error:
         raise type(error)(f"{name}: {error} (shape of the input {array.shape})") from None
-
-
-def _check_bounds(shape: tuple[int, ...], index: Index, name: str) -> None:
-    """Refuse arrays of integers beyond the dimensions that they index; those on a GPU later."""
-    taken = sum(_dims_of(i) for i in index)
-    dim = 0
-    for i in index:
-        if i is Ellipsis:
-            dim += len(shape) - taken
-        elif is_array(i) and i.dtype.kind in "iu" and i.size and dim < len(shape):
-            check_range(i, functools.partial(_refusal, shape, dim, name))
-        dim += _dims_of(i)
-
-
-def _refusal(shape: tuple[int, ...], dim: int, name: str, low: int, high: int) -> IndexError | None:
-    """The error for indices from `low` to `high`, if it is one."""
-    n = shape[dim]
-    if low >= -n and high < n:
-        return None
-    worst = high if high >= n else low
-    return IndexError(
-        f"{name}: index {worst} is out of bounds for dimension {dim} with size {n} "
-        f"(shape of the input {shape})"
-    )
-
-
-def _dims_of(i: Any) -> int:
-    """How many dimensions of the indexed array an entry of an index uses up."""
-    if i is None or i is Ellipsis:
-        return 0
-    return i.ndim if is_array(i) and i.dtype.kind == "b" else 1
 
 
 # Sums by position: what the gradients of all kinds of picking come down to
@@ -226,7 +93,7 @@ def _put(values: Any, index: Index, shape: tuple[int, ...], name: str) -> Any:
         total[index] = values
         return total
     if len(index) == 1 and xp is np and values.ndim > arrays[0].ndim and values.size:
-        _check_bounds(shape, index, name)
+        check_bounds(shape, index, name)
         _check_picked(values, arrays[0].shape + shape[1:], name)
         rows = arrays[0].ravel()
         rows = np.where(rows < 0, rows + shape[0], rows)
@@ -298,11 +165,11 @@ def getitem(x: TensorLike, index: Any) -> Tensor:
     """
     x = as_tensor(x)
     index = parse(index, "getitem")
-    stages = _stages(index)
+    stages = in_stages(index)
     if stages:
         return getitem(getitem(x, stages[0]), stages[1])
-    if not _PLAIN.issuperset(map(type, index)):
-        return _picked(x, _placed(index, x.data, x.data.shape, "getitem"))
+    if not PLAIN.issuperset(map(type, index)):
+        return _picked(x, placed(index, x.data, x.data.shape, "getitem"))
     y = _look_up(x.data, index, "getitem")
     shape = x.data.shape
     return record_view(getitem, y, (x, lambda g: getitem_adjoint(g, index, shape), None))
@@ -311,11 +178,11 @@ def getitem(x: TensorLike, index: Any) -> Tensor:
 def _picked(x: Tensor, index: Index) -> Tensor:
     """`getitem`, of an index with arrays that was checked."""
     y = _look_up(x.data, index, "getitem")
-    pattern, arrays = _split(index)
+    pattern, arrays = split_index(index)
     shape = x.data.shape
 
     def rule(g: Any, *arrays: Any) -> Tensor:
-        return _added(as_tensor(g), parse(_join(pattern, arrays), "getitem_adjoint"), shape)
+        return _added(as_tensor(g), parse(join_index(pattern, arrays), "getitem_adjoint"), shape)
 
     return record(getitem, y, (x, rule, arrays))
 
@@ -346,18 +213,18 @@ def getitem_adjoint(x: TensorLike, index: Any, shape: tuple[int, ...]) -> Tensor
     """
     x = as_tensor(x)
     index = parse(index, "getitem_adjoint")
-    return _added(x, _placed(index, x.data, shape, "getitem_adjoint"), shape)
+    return _added(x, placed(index, x.data, shape, "getitem_adjoint"), shape)
 
 
 def _added(x: Tensor, index: Index, shape: tuple[int, ...]) -> Tensor:
     """`getitem_adjoint`, of an index that was checked."""
-    pattern, arrays = _split(index)
+    pattern, arrays = split_index(index)
     y = _put(x.data, index, shape, "getitem_adjoint")
     if not arrays:
         return record(getitem_adjoint, y, (x, lambda g: getitem(g, pattern), None))
 
     def rule(g: Any, *arrays: Any) -> Tensor:
-        return _picked(as_tensor(g), parse(_join(pattern, arrays), "getitem"))
+        return _picked(as_tensor(g), parse(join_index(pattern, arrays), "getitem"))
 
     return record(getitem_adjoint, y, (x, rule, arrays))
 
@@ -396,28 +263,28 @@ def setitem(x: TensorLike, index: Any, value: TensorLike) -> Tensor:
     """
     x, value = together("setitem", x, value)
     index = parse(index, "setitem")
-    stages = _stages(index)
+    stages = in_stages(index)
     if stages:
         return setitem(x, stages[0], setitem(getitem(x, stages[0]), stages[1], value))
-    index = _placed(index, x.data, x.data.shape, "setitem")
+    index = placed(index, x.data, x.data.shape, "setitem")
     value, picked = _fitted(x, index, value)
     xp = array_module(x.data)
     y = x.data.copy()
     _write(y, index, value.data, picked)
-    pattern, arrays = _split(index)
+    pattern, arrays = split_index(index)
     n = len(arrays)
     last: tuple[Tensor, ...] = ()
     if value.node is not None and any(a.dtype.kind != "b" for a in arrays):
         last = (_last_written(x.data.shape, index, picked, xp),)
 
     def of_value(g: Any, *kept: Any) -> Any:
-        g = getitem(g, _join(pattern, kept[:n]))
+        g = getitem(g, join_index(pattern, kept[:n]))
         return g * kept[n] if len(kept) > n else g
 
     return record(
         setitem,
         y,
-        (x, lambda g, *a: setitem(g, _join(pattern, a), 0), arrays),
+        (x, lambda g, *a: setitem(g, join_index(pattern, a), 0), arrays),
         (value, of_value, arrays + last),
     )
 
@@ -478,9 +345,9 @@ def _fitted(x: Tensor, index: Any, value: Tensor) -> tuple[Tensor, tuple[int, ..
 def _write_items(x: Tensor, index: Any, value: TensorLike) -> None:
     """x[index] = value in the memory of `x`, without a copy of the rest."""
     index = parse(index, "setitem")
-    stages = _stages(index)
+    stages = in_stages(index)
     if stages:
         return _write_items(wrap(_look_up(x.data, stages[0], "setitem")), stages[1], value)
-    index = _placed(index, x.data, x.data.shape, "setitem")
+    index = placed(index, x.data, x.data.shape, "setitem")
     value, picked = _fitted(x, index, together("setitem", x, value)[1])
     _write(x.data, index, value.data, picked)
