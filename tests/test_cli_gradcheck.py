@@ -65,6 +65,9 @@ def scaled_backward(v, x, *, factor=1.0):
     return v * factor * np.cos(factor * x)
 
 scaled_pair = (scaled, scaled_backward)
+
+def lookup(table, rows):
+    return mg.nn.functional.embedding(rows, table)
 three = (forward, backward, forward)
 number = 3
 
@@ -285,6 +288,7 @@ NOT_HERE = [name for name, b in BACKENDS.items() if not b.available]
         (["mine:fails", "--shapes", "3"], "mine:fails raises KeyError: 'planted' ("),
         (["mine:fails", "--shapes", "3,()"], "were given (called with shapes (3,), ())"),
         (["mine:fails", "--shapes", "3"], "mine.py:12, called with shapes (3,))"),
+        (["mine:lookup", "--shapes", "5x3,2"], "for integers from 0 to 9 write 8:0..9 among the"),
         (["mine:leaves", "--shapes", "3"], "mine:leaves raises SystemExit: 0"),
         (["mine:half", "--shapes", "9999999x9999999"], "Unable to allocate"),
         (["mine:half", "--shapes", "3", "--backends", ""], "no backend ''; there are"),

@@ -209,7 +209,15 @@ def _verdict(
             raise BadTarget(str(error).removeprefix("gradcheck:").strip()) from None
         called = f"called with shapes {', '.join(str(x.shape) for x in inputs)}"
         said = f"{name} raises {type(error).__name__}: {error}"
-        raise BadTarget(f"{said} ({', '.join([*_place(error), called])}){_foreign(fn)}") from error
+        hint = _foreign(fn) or _integers(str(error), inputs)
+        raise BadTarget(f"{said} ({', '.join([*_place(error), called])}){hint}") from error
+
+
+def _integers(words: str, inputs: list[Any]) -> str:
+    """How integers are asked for, if they seem to be wanted and there are none."""
+    if "integer" not in words or any(x.dtype.kind == "i" for x in inputs):
+        return ""
+    return "; for integers from 0 to 9 write 8:0..9 among the shapes"
 
 
 def _foreign(fn: Any) -> str:
