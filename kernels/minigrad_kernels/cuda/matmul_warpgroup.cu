@@ -35,7 +35,7 @@
 // neighbours in memory.
 //
 // needs: sm_90a
-// expect: HGMMA LDGSTS.128
+// expect: HGMMA LDGSTS.128 STG.128
 // expect: registers <= 192
 // expect: registers <= 128 if TILE == Medium
 #include "product.cuh"
@@ -138,26 +138,43 @@ __device__ __forceinline__ void multiply_stage(const char* stage, Sums& sums) {
   wgmma_commit();
 }
 
-// Store a warpgroup's sums: a lane has two neighbours of a row of each 8 columns, and two 8 rows
-// below.
-__device__ __forceinline__ void store(const Sums& sums, const Results<RESULT>& results, int top,
-                                      int left) {
+// Store the sums. A lane has two neighbours of a row of each 8 columns, and two 8 rows below:
+// stored so, they would reach memory in pieces of a few bytes. Shared memory, where the stages are
+// no longer needed, turns them into packs of 16 bytes, which neighbouring threads store side by
+// side. (The gap at the end of a row keeps the 8 rows that a warp writes to in different banks.)
+__device__ __forceinline__ void store(const Sums& sums, float* tile, const Results<RESULT>& results,
+                                      int top, int left) {
+  constexpr int PITCH = TILE::COLUMNS + 8, PACK = 16 / sizeof(RESULT);
+  constexpr int SIDE = TILE::COLUMNS / PACK, LINES = THREADS / SIDE;
+  static_assert(THREADS % SIDE == 0, "a thread stores the same columns of every row");
+  static_assert(TILE::ROWS * PITCH * sizeof(float) <= STAGES * TILE::STAGE, "it fits");
   int lane = threadIdx.x % 32;
-  top += threadIdx.x / 32 * 16 + lane / 4;
-  left += lane % 4 * 2;
+  float* mine = tile + (threadIdx.x / 32 * 16 + lane / 4) * PITCH + lane % 4 * 2;
 #pragma unroll
   for (int j = 0; j < TILE::COLUMNS / 8; j++) {
-    float added[2];
-    results.load_bias(left + 8 * j, added);
 #pragma unroll
     for (int i = 0; i < 2; i++) {
-      float two[2] = {sums[4 * j + 2 * i], sums[4 * j + 2 * i + 1]};
-      results.store(top + 8 * i, left + 8 * j, two, added);
+      float2 two = make_float2(sums[4 * j + 2 * i], sums[4 * j + 2 * i + 1]);
+      *reinterpret_cast<float2*>(mine + 8 * i * PITCH + 8 * j) = two;
     }
+  }
+  __syncthreads();
+  int column = threadIdx.x % SIDE * PACK;
+  float added[PACK], pack[PACK];
+  results.load_bias(left + column, added);
+#pragma unroll 4
+  for (int row = threadIdx.x / SIDE; row < TILE::ROWS; row += LINES) {
+#pragma unroll
+    for (int i = 0; i < PACK; i += 4) {
+      Pack<float, 4> four = load_pack<4>(tile + row * PITCH + column + i);
+#pragma unroll
+      for (int j = 0; j < 4; j++) pack[i + j] = four.at[j];
+    }
+    results.store(top + row, left + column, pack, added);
   }
 }
 
-// C = A B and so on: the parameters are those of `product` in matmul.cu, but `wide` is about pairs.
+// C = A B and so on: the parameters are those of `product` in matmul.cu; `wide` is about 16 bytes.
 // A block computes a tile of a product, or a part of its sums. It needs STAGES * TILE::STAGE bytes
 // of dynamic shared memory, and GROUP_BYTES to begin at a multiple of that.
 extern "C" __global__ void __launch_bounds__(TILE::THREADS, TILE::BLOCKS)
@@ -206,5 +223,6 @@ extern "C" __global__ void __launch_bounds__(TILE::THREADS, TILE::BLOCKS)
   wgmma_wait<0>(sums);
   cp_async_wait<0>();
   __syncthreads();
-  store(sums, results_of(kept, shape, c, bias, relu, wide), kept.row, kept.column);
+  store(sums, reinterpret_cast<float*>(stages), results_of(kept, shape, c, bias, relu, wide),
+        kept.row, kept.column);
 }

@@ -122,10 +122,10 @@ def warpgroup_product(
     shared = shared_bytes(chosen.tile)
     if split:
         parts = empty(c, (chosen.splits, c.size), np.float32)
-        launch(run, chosen, operands, sizes, parts, None, False, 2, shared)
+        launch(run, chosen, operands, sizes, parts, None, False, WIDE // 4, shared)
         add_parts(parts, c, bias, relu, columns)
     else:
-        launch(run, chosen, operands, sizes, c, bias, relu, 2, shared)
+        launch(run, chosen, operands, sizes, c, bias, relu, WIDE // c.itemsize, shared)
 
 
 def shared_bytes(tile: Tile) -> int:
