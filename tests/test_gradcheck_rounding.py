@@ -9,6 +9,8 @@ import pytest
 
 import minigrad as mg
 from minigrad.testing import Verdict, gradcheck
+from minigrad.testing.checker.functions import as_function
+from minigrad.testing.checker.place import ExhaustedError, Place
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(4, 5))
@@ -201,3 +203,40 @@ def test_sums_that_are_rounded_in_a_low_precision_are_not_wrong(dtype: Any) -> N
 
     verdict = gradcheck((lambda x: x.var(1), rule), [x])
     assert verdict.ok, str(verdict)
+
+
+# Slow functions
+
+
+def test_the_search_for_a_name_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large function, wrong in no particular way: whatever it costs, it is called so often."""
+    monkeypatch.setattr("minigrad.testing.autopsy.CALLS", 20)
+    calls = [0]
+
+    def forward(x: np.ndarray) -> np.ndarray:
+        calls[0] += 1
+        return np.asarray(np.cbrt(x) * np.arange(1.0, 1501.0))
+
+    def rule(g: np.ndarray, x: np.ndarray) -> np.ndarray:
+        off = 1 + 0.1 * np.sin(17 * np.arange(1500))
+        return np.asarray(g * off * np.arange(1.0, 1501.0) / (3 * np.cbrt(x) ** 2))
+
+    verdict = gradcheck((forward, rule), [np.linspace(1, 2, 1500)])
+    (finding,) = verdict.findings
+    assert finding.status == "different" and finding.fault == "unknown"
+    assert "the search for one was stopped after 5 seconds or 20 calls" in finding.note
+    assert calls[0] < 2500
+
+
+def test_limits_of_calls() -> None:
+    place = Place(as_function(mg.tanh, [X]), np.random.default_rng(0))
+    with place.at_most(2, 60.0):
+        place.values([X])
+        with place.at_most(5, 60.0), pytest.raises(ExhaustedError):  # the outer limit holds, too
+            place.values([X])
+            place.values([X])
+        assert place.is_late
+    place.values([X])
+    with place.at_most(5, 0.0), pytest.raises(ExhaustedError):
+        place.values([X])
+    assert place.calls == 3 and not place.is_late

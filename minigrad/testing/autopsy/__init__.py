@@ -81,21 +81,36 @@ TESTS: tuple[tuple[str, Test], ...] = (
 """Families and their tests, the simplest first."""
 
 
+CALLS, SECONDS = 10_000, 5.0
+"""How often the function and its rule are called, at most, to find a name, and for how long."""
+
+
 def explain(case: Case) -> tuple[str, str]:
     """The family of the fault that explains a mismatch best, and a sentence about it."""
     if not (np.isfinite(case.said).all() and np.isfinite(case.seen).all()):
         return "unknown", "the rule gives NaN or infinity"
-    with np.errstate(all="ignore"):
-        for family, test in TESTS:
-            try:
-                sentence = test(case)
-            except Exception:  # the function may refuse what a test tries; the next may do
-                sentence = ""
-            if sentence:
-                return family, f"looks like: {sentence}"
-        family, sentence = terms.low_rank(case)
-        if case.order > 1 and family != "extra term":
-            lost = terms.lost_second_order(case)
-            if lost:
-                return "detached", f"looks like: {lost}"
+    place = case.comparison.place
+    with place.at_most(CALLS, SECONDS), np.errstate(all="ignore"):
+        family, sentence = _explained(case)
+    if family == "unknown" and place.is_late:
+        sentence += f"; the search for one was stopped after {SECONDS:g} seconds or {CALLS:,} calls"
+    return family, sentence
+
+
+def _explained(case: Case) -> tuple[str, str]:
+    place = case.comparison.place
+    for family, test in TESTS:
+        if place.is_late:
+            return "unknown", terms.in_common(case)
+        try:
+            sentence = test(case)
+        except Exception:  # the function may refuse what a test tries, or may not be called again
+            sentence = ""
+        if sentence:
+            return family, f"looks like: {sentence}"
+    family, sentence = terms.low_rank(case)
+    if case.order > 1 and family != "extra term":
+        lost = terms.lost_second_order(case)
+        if lost:
+            return "detached", f"looks like: {lost}"
     return (family, f"looks like: {sentence}") if family else ("unknown", terms.in_common(case))

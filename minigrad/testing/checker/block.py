@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -9,9 +10,10 @@ import numpy as np
 
 from ..autopsy import explain
 from ..autopsy.evidence import Case
-from . import rounding
+from .doubts import CALLS, SECONDS, hidden_rows, shake, steep_rows
 from .measure import CENTRAL, COMPLEX, WIDE, Measured
-from .oracles import Line, flat
+from .oracles import flat
+from .place import ExhaustedError
 from .probes import RANDOM, SINGLE, dense, probes
 from .taylor import Study
 from .verdict import GOOD, Finding
@@ -24,8 +26,6 @@ RELATIVE = 1e-10  # of the largest derivative of the same output: rounding in ru
 ABSENT = 1e-6  # a row that is so small beside the others may be what is left of a cancellation
 SURE = 1e-6  # a derivative known less well than this, relative to its size, is in doubt
 CLOSELY = 8  # so many wrong columns are measured again with all steps
-NARROW = (16, 128, 1024)  # last digits, by which inputs move to see how steep a function is
-FEW = 4  # so often, each time in another direction
 TAYLOR = 64  # so many doubtful entries get a Taylor-remainder test
 
 
@@ -142,12 +142,13 @@ class Block:
 
     def _look_closely(self) -> None:
         """Measure again where it is wrong. If that tells the same of some, so it will of others."""
-        slopes = list(self.measured.slopes)
+        slopes, place = list(self.measured.slopes), self.comparison.place
         columns = np.flatnonzero(self.wrong.any(axis=0))
         for some in (columns[:CLOSELY], columns[CLOSELY:]):
             before = self.wrong[:, some].sum()
-            for j in some:
-                slopes[j] = self.comparison.oracles.closely(self.lines[j])
+            with suppress(ExhaustedError), place.at_most(CALLS, SECONDS):
+                for j in some:
+                    slopes[j] = self.comparison.oracles.closely(self.lines[j])
             self._take(Measured(self.oracle, slopes))
             if self.wrong[:, some].sum() == before:
                 return
@@ -155,10 +156,10 @@ class Block:
     def _take(self, measured: Measured) -> None:
         """Believe an oracle."""
         self.measured, self.oracle = measured, measured.oracle
-        self.seen, self.allowed = self._combined(measured)
+        self.seen, self.allowed = self.combined(measured)
         self.wrong = ~(abs(self.said - self.seen) <= self.allowed)
 
-    def _combined(self, measured: Measured) -> tuple[np.ndarray, np.ndarray]:
+    def combined(self, measured: Measured) -> tuple[np.ndarray, np.ndarray]:
         """V^T (J U) and the tolerance of each of its entries."""
         seen = self._columns([s.value for s in measured.slopes])
         allowed = self._columns([s.tolerance for s in measured.slopes])
@@ -176,7 +177,7 @@ class Block:
         if kind in ("linear", "bilinear"):
             return
         second = Measured(CENTRAL, oracles.differences(self.lines))
-        other, other_allowed = self._combined(second)
+        other, other_allowed = self.combined(second)
         if kind == "auto":
             # The sharper oracle stays the judge where the two agree.
             if not (abs(self.seen - other) <= self.allowed + other_allowed).all():
@@ -203,7 +204,7 @@ class Block:
         both_zero = (self.said == 0) & (self.seen == 0) & (self.allowed <= SMALLEST)
         unclear = (self.allowed > limit) & ~both_zero
         doubt = bool(self.wrong.any() or unclear.any())
-        hidden = self._hidden if doubt or self._is_vacuous else np.zeros(0, bool)
+        hidden = hidden_rows(self) if doubt or self._is_vacuous else np.zeros(0, bool)
         if not doubt:
             if not hidden.any():
                 return "equal"
@@ -226,91 +227,26 @@ class Block:
             return "different"
         return self._by_taylor(doubtful, limit)
 
-    @property
-    def _hidden(self) -> np.ndarray:
-        """Rows whose slopes along sums of directions are not the sums of the slopes.
-
-        Such a function is not differentiable, and slopes along single directions may not show it:
-        the median of three equal numbers stays what it is if any one of them moves.
-        """
-        if len(self.lines) < 2:
-            return np.zeros(len(self.said), bool)
-        comparison = self.comparison
-        w = dense(comparison.rng, (len(self.lines),))
-        u = w if self.columns.matrix is None else self.columns.matrix @ w
-        along = comparison.oracles.closely(comparison.place.line(self.k, u))
-        found, allowed = self._combined(Measured(CENTRAL, [along]))
-        off = abs(found[:, 0] - self.seen @ w)
-        small = 1e-3 * (abs(self.seen) @ abs(w) + abs(found[:, 0])) + 1e-300
-        return np.asarray(off > allowed[:, 0] + self.allowed @ abs(w) + small)
-
     def _reconsidered(self, status: str) -> str:
         """What is wrong is asked once more: can the oracle see what it is sure of?"""
         unclear = self.wrong & False
         if status == "different" and self.oracle in (COMPLEX, WIDE):
-            self._shake()
+            with suppress(ExhaustedError), self.comparison.place.at_most(CALLS, SECONDS):
+                shake(self)
             unclear = self.wrong & (self.allowed > self._limit())
-        steep = self._steep()
+        steep = steep_rows(self)
         if steep.any() and self.oracle in (COMPLEX, WIDE):
             # What these say where nothing shorter than the first step was tried.
             self._take(Measured(CENTRAL, [self.comparison.oracles.closely(x) for x in self.lines]))
             status = self._status()
             if status not in ("different", "outside"):
                 return status
-            unclear, steep = self.wrong & False, self._steep()
+            unclear, steep = self.wrong & False, steep_rows(self)
         unclear |= self.wrong & steep[:, None]
         if (self.wrong & ~unclear).any():
             self.wrong = self.wrong & ~unclear
             return status
         return "unclear" if unclear.any() else "equal"
-
-    def _shake(self) -> None:
-        """Allow for the rounding of an oracle that has none of its own, as far as it shows.
-
-        Where the function is all but singular its derivative hangs on the last digits as well.
-        """
-        comparison, place = self.comparison, self.comparison.place
-        for j in np.flatnonzero(self.wrong.any(axis=0)):
-            changes = []
-            for point, _ in rounding.beside(place.point, place.eps):
-                line = Line(place.values, point, self.lines[j].direction)
-                (slope,) = comparison.oracles.again(self.oracle, [line])
-                changes.append(abs(slope.value - self.measured.slopes[j].value))
-            change = np.max(changes, axis=0)
-            v = comparison.rows.matrix
-            self.allowed[:, j] += rounding.TIMES * (change if v is None else abs(v.T) @ change)
-            if not (abs(self.said - self.seen) <= self.allowed)[:, j].any():
-                break  # what no rounding explains in one column is no rounding in the others
-        self.wrong &= ~(abs(self.said - self.seen) <= self.allowed)
-
-    def _steep(self) -> np.ndarray:
-        """Rows that follow the rule, and not the oracle, where inputs move by a few digits.
-
-        There the function is steeper than any step could see, as the solution of equations is that
-        are all but singular; or so rounded that its last digits change by as much.
-        """
-        place, size = self.comparison.place, abs(self.x).max(initial=0.0)
-        v = self.comparison.rows.matrix
-        steep = np.zeros(len(self.said), bool)
-        for digits in NARROW:
-            changes, ways = [], []
-            for _ in range(FEW):
-                w = dense(self.comparison.rng, (len(self.lines),))
-                u = w if self.columns.matrix is None else self.columns.matrix @ w
-                length = digits * place.eps * size / max(abs(u).max(initial=0.0), 1e-300)
-                change = place.line(self.k, u).at(length) - place.here
-                changes.append(change if v is None else v.T @ change)
-                ways.append(length * w)
-            change = np.stack(changes, axis=1)
-            by_rule, by_oracle = (m @ np.stack(ways, axis=1) for m in (self.said, self.seen))
-            moved, rule, oracle = (np.linalg.norm(m, axis=1) for m in (change, by_rule, by_oracle))
-            rounded = (moved > 1e4 * place.eps * place.scale) & (oracle < 1e-3 * moved)
-            steep |= rounded & (rule > 0.1 * moved)
-            off_rule, off_oracle = (
-                np.linalg.norm(change - m, axis=1) for m in (by_rule, by_oracle)
-            )
-            steep |= (off_rule < 0.3 * moved) & (off_oracle > 0.5 * moved)
-        return steep & self.wrong.any(axis=1)
 
     def _limit(self) -> float:
         """What is allowed at most; a derivative that is known less well is in doubt."""

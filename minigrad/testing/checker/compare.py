@@ -148,12 +148,17 @@ class Comparison:
                 "cotangent gives something else than the sum of its parts' gradients)"
             )
 
-    def has_kink(self) -> bool:
-        """Whether slopes to both sides differ along some entry of some input, here or beside."""
+    def has_kink(self, near: bool) -> bool:
+        """Whether slopes to both sides differ along some entry of some input.
+
+        With `near` also whether they do at points around.
+        """
         for k, x in enumerate(self.place.point):
             columns = probes([x], [self.function.labels[k]], self.full, self.rng)
             for j in range(len(columns.names)):
                 line = self.place.line(k, columns.of(j, x.size))
+                if near and self.kinks.near(line):
+                    return True
                 if line.one_sided(self.place.here, self.kinks.scales, looks=0)[2].any():
                     return True
         return False

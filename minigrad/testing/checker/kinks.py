@@ -22,7 +22,7 @@ FIRST, MANY = 16, 256  # points nearby: to begin with, and before a rule is call
 CONFIRMED = 8  # so many columns get the many points; if they are wrong, so are the others
 CLOSER = 30.0  # how much closer each look is
 LOOKS = 7  # as close as 1e-15 of the input, if rounding allows
-CALLS, SECONDS = 100_000, 10.0  # how often the function is called, at most, and for how long
+CALLS, SECONDS = 100_000, 5.0  # how often the function is called, at most, and for how long
 
 
 class Range(NamedTuple):
@@ -99,14 +99,30 @@ class Kinks:
                 if outside.any() or (not unknown.any() and not self._inside_along_many(rules)):
                     return "outside", outside if outside.any() else doubtful
         except ExhaustedError:
-            unknown = doubtful & ~seen
             # What was seen to be wrong is wrong, whatever the others are.
             if smooth.any():
                 return "smooth", smooth
             if outside.any():
                 return "outside", outside
-            return ("unclear", unknown) if unknown.any() else ("unclear", doubtful)
+            if seen.any() or hidden.any() or self._first_kink(lines, doubtful):
+                return "unclear", doubtful
+            return "smooth", doubtful
         return ("unclear", unknown) if unknown.any() else ("kink", outside)
+
+    def _first_kink(self, lines: list[Line], doubtful: np.ndarray) -> bool:
+        """Of a function too slow for more: do slopes to both sides differ in the first column?"""
+        j = int(np.flatnonzero(doubtful.any(axis=0))[0])
+        found = lines[j].one_sided(self.place.here, self.scales, self.place.noise)
+        return bool(self._combined(Range(*found, found[2] & False)).kink[doubtful[:, j]].any())
+
+    def near(self, line: Line) -> bool:
+        """Is there a kink, here or so near that differences with a common step go across it?"""
+        if line.one_sided(self.place.here, self.scales, looks=0)[2].any():
+            return True
+        offsets = line.offsets(self.place.rng, FIRST)
+        spread = np.ptp(line.nearby(offsets, self.scales.nearby[1], self.scales.step), axis=0)
+        wide = np.ptp(line.nearby(offsets, self.scales.nearby[0], self.scales.step), axis=0)
+        return bool(((spread > 0.5 * wide) & (spread > self.scales.slack * wide.max())).any())
 
     def _missed(self, said: np.ndarray, found: Range, least: float) -> np.ndarray:
         """Where a number lies outside the slopes around a kink."""

@@ -33,8 +33,7 @@ class Place:
         eps: of the type that it computes in.
         scale: of its numbers; larger than the outputs where larger ones are known to have
             cancelled.
-        calls, seconds: how often the function or its rule was called by `values` and `pull`, and
-            how long that took.
+        calls: how often the function or its rule was called by `values` and `pull`.
     """
 
     def __init__(self, function: Function, rng: np.random.Generator) -> None:
@@ -45,8 +44,8 @@ class Place:
         self.here = flat(self.outputs)
         self.eps = float(max([np.finfo(y.dtype).eps for y in self.outputs], default=2.2e-16))
         self.scale = rounding.scale(function, self.here)
-        self.calls, self.seconds = 0, 0.0
-        self._last: tuple[float, float] | None = None  # calls and seconds at which to stop
+        self.calls = 0
+        self._last: tuple[float, float] | None = None  # the call and the time at which to stop
 
     # Calls, counted
 
@@ -62,20 +61,22 @@ class Place:
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
-        if self._last and not (self.calls < self._last[0] and self.seconds < self._last[1]):
+        if self.is_late:
             raise ExhaustedError
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.calls += 1
-            self.seconds += time.perf_counter() - start
+        self.calls += 1
+        yield
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the limit that holds now, if any, is met."""
+        last = self._last
+        return last is not None and not (self.calls < last[0] and time.perf_counter() < last[1])
 
     @contextmanager
     def at_most(self, calls: float, seconds: float) -> Iterator[None]:
-        """Calls that exceed this raise `ExhaustedError`. Inside another such limit both hold."""
+        """Later calls, or more, raise `ExhaustedError`. Inside another such limit both hold."""
         before = self._last
-        mine = self.calls + calls, self.seconds + seconds
+        mine = self.calls + calls, time.perf_counter() + seconds
         self._last = (min(mine[0], before[0]), min(mine[1], before[1])) if before else mine
         try:
             yield
