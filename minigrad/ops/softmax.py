@@ -55,7 +55,7 @@ def _softmax_rule(axis: int) -> Any:
 def softmax(input: TensorLike, dim: int, *, dtype: Any = None) -> Tensor:
     """exp(x) / sum(exp(x)) along `dim`. VJP: y * (g - sum(g * y)), y the output.
 
-    Entries of -inf get probability 0; where all are -inf, NaN.
+    Entries of -inf get probability 0; where all are -inf, NaN. `dtype` converts the input first.
 
     Raises:
         TypeError: if the input does not hold floating-point numbers.
