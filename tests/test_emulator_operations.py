@@ -18,6 +18,7 @@ pytestmark = pytest.mark.skipif(
 
 HERE = Path(__file__).parent / "cuda"
 OPERATIONS = Source(HERE / "operations.cu")
+GROUPS = Source(HERE / "groups.cu")
 TENSOR_CORES = Source(HERE / "tensor_cores.cu")
 
 LANES = np.arange(32)
@@ -67,6 +68,14 @@ def test_votes(rng: np.random.Generator) -> None:
         assert set(y[1].tolist()) == {int((x == 9).any()) + 2}
         assert y[2].tolist() == [bits(x == v) for v in x]
         assert set(y[3].tolist()) == {0xFFFFFFFF}
+
+
+def test_votes_of_parts_of_a_warp() -> None:
+    x, y = LANES.astype("i4"), np.zeros(32, "i4")
+    for order in ("forward", "reverse", "random"):
+        with running(order, seed=2):
+            OPERATIONS.kernel("votes_of_eighths")(1, 32, x, y)
+        assert y.tolist() == [9 * 10000 + 0b1010 * 100 + 11] * 32
 
 
 def test_barriers_that_count() -> None:
@@ -250,3 +259,11 @@ def test_a_pipeline_of_asynchronous_copies(rng: np.random.Generator) -> None:
     y = np.zeros(32, "f4")
     TENSOR_CORES.kernel("pipeline")(1, 32, x, y, 9)
     np.testing.assert_array_equal(y, x.sum(0)[::-1])
+
+
+def test_cooperative_groups() -> None:
+    x, y, votes = np.arange(64, dtype="f4"), np.zeros(64, "f4"), np.zeros(64, "i4")
+    GROUPS.kernel("groups")(1, 64, x, y, votes)
+    np.testing.assert_array_equal(y, np.full(64, x.sum()))
+    second_tiles = [x[8:16].sum(), x[40:48].sum()]  # of the two warps: there is lane 9
+    np.testing.assert_array_equal(votes, 0xAA + 1000 * np.repeat(second_tiles, 32))

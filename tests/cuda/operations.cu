@@ -35,6 +35,15 @@ extern "C" __global__ void votes(const int* x, unsigned* y) {
   y[64 + i] = __match_any_sync(FULL_WARP, x[i]);
 }
 
+// An eighth of a warp votes while lanes of others have not yet gone on from what was before.
+extern "C" __global__ void votes_of_eighths(const int* x, int* y) {
+  int i = threadIdx.x, shift = i & ~3;
+  int value = __shfl_sync(FULL_WARP, x[i], 9);
+  unsigned ballot = __ballot_sync(0xfu << shift, i % 2), equal = __match_any_sync(0xfu << shift, i);
+  unsigned most = __reduce_max_sync(0xfu << shift, static_cast<unsigned>(i));
+  y[i] = value * 10000 + (ballot >> shift) * 100 + (equal == 1u << i) * 10 + (most == shift + 3u);
+}
+
 extern "C" __global__ void barriers(const int* x, int* y) {
   int i = threadIdx.x;
   y[i] = __syncthreads_count(x[i] > 3);

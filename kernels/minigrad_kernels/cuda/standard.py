@@ -40,7 +40,7 @@ _ADVICE = (
         "bfloat16 and its functions come with #include <cuda_bf16.h>",
     ),
     (
-        r"(cooperative_groups|mma|cuComplex|curand\w*|cub/\S+|cuda/\S+?)(?:\.cuh|\.h)?: No such",
+        r"(cooperative_groups/\S+?|mma|cuComplex|curand\w*|cub/\S+?|cuda/\S+?)(?:\.cuh?|\.h)?: No",
         r"the emulator has no \1; minigrad.cuh has sums of warps and blocks, mma.cuh products of "
         "tensor cores, and philox.cuh random numbers",
     ),

@@ -123,7 +123,9 @@ CUDA_ON_CPU_UNWATCHED inline void count_votes(Thread* lanes, unsigned mask) {
   for (unsigned lane = 0; lane < WARP; lane++) {
     if (mask >> lane & 1) ballot |= (lanes[lane].given.words[0] != 0) << lane;
   }
-  for (unsigned lane = 0; lane < WARP; lane++) lanes[lane].taken.words[0] = ballot;
+  for (unsigned lane = 0; lane < WARP; lane++) {  // others may yet have to take something else
+    if (mask >> lane & 1) lanes[lane].taken.words[0] = ballot;
+  }
 }
 
 CUDA_ON_CPU_UNWATCHED inline unsigned ballot(const char* operation, unsigned mask, bool condition,
@@ -141,7 +143,7 @@ CUDA_ON_CPU_UNWATCHED inline void match(Thread* lanes, unsigned mask) {
       bool same = lanes[lane].given.longs[0] == lanes[other].given.longs[0];
       if (mask >> lane & mask >> other & 1) equal |= static_cast<unsigned>(same) << other;
     }
-    lanes[lane].taken.words[0] = equal;
+    if (mask >> lane & 1) lanes[lane].taken.words[0] = equal;
   }
 }
 
@@ -245,7 +247,7 @@ CUDA_ON_CPU_UNWATCHED inline void reduce_lanes(Thread* lanes, unsigned mask) {
     first = false;
   }
   for (unsigned lane = 0; lane < WARP; lane++) {
-    lanes[lane].taken.words[0] = bits_as<unsigned>(result);
+    if (mask >> lane & 1) lanes[lane].taken.words[0] = bits_as<unsigned>(result);
   }
 }
 
