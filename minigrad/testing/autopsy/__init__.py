@@ -92,8 +92,9 @@ def explain(case: Case) -> tuple[str, str]:
     place = case.comparison.place
     with place.at_most(CALLS, SECONDS), np.errstate(all="ignore"):
         family, sentence = _explained(case)
-    if family == "unknown" and place.is_late:
-        sentence += f"; the search for one was stopped after {SECONDS:g} seconds or {CALLS:,} calls"
+        if family == "unknown" and place.is_late:
+            limits = f"{SECONDS:g} seconds or {CALLS:,} calls"
+            sentence += f"; the search for one was stopped after {limits}"
     return family, sentence
 
 
