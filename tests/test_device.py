@@ -13,7 +13,7 @@ from cupy_standin import check_same, moved
 import minigrad as mg
 from minigrad import Tensor, nn
 from minigrad.tensor import wrap
-from minigrad_kernels import BACKENDS
+from minigrad_kernels import BACKENDS, gpus
 
 pytestmark = pytest.mark.usefixtures("cupy")
 
@@ -353,6 +353,19 @@ def test_training_is_the_same_there(optimizer: str) -> None:
         check_same(p.data, q.data, ulps=1e6)  # the steps of Adam magnify rounding errors
     for p in there.parameters():
         assert p.grad.device == "cuda:0"
+
+
+def test_arrays_as_they_are_with_several_gpus(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their class does as CuPy's own, also where there is one GPU. (tests/test_several_gpus.py has
+    all that is done with them, on the stand-in.)"""
+    _, _, wanted = trained("cuda", "Adam")
+    monkeypatch.setattr(gpus, "several", lambda _: True)
+    model, _, losses = trained("cuda", "Adam")
+    np.testing.assert_allclose(losses, wanted, rtol=1e-10)
+    for p in model.parameters():
+        for x in (p, p.grad, (p * 2 + 1)[None], mg.cat([p, p]), mg.zeros_like(p).abs()):
+            assert x is not None and isinstance(x.data, cupy.ndarray)
+            assert type(x.data) is gpus.resident_class(cupy)
 
 
 @pytest.mark.parametrize(("source", "target"), [("cpu", "cuda"), ("cuda", "cpu")])
