@@ -223,6 +223,26 @@ def test_cpu_against_gpu_where_a_gpu_is(cuda, tmp_path, capsys):
     assert "softmax: GPU over CPU, with transfers" in capsys.readouterr().out
 
 
+# PyTorch beside it
+
+
+class Switches:
+    """Stands for PyTorch's of a library, which knows no others."""
+
+    __slots__ = ("allow_tf32", "benchmark")
+
+
+def test_pytorch_rounds_to_tf32_only_while_it_may():
+    products, convolutions = Switches(), Switches()
+    products.allow_tf32, convolutions.allow_tf32 = False, True  # as PyTorch begins
+    cuda = types.SimpleNamespace(matmul=products)
+    torch = types.SimpleNamespace(backends=types.SimpleNamespace(cuda=cuda, cudnn=convolutions))
+    for allowed in (False, True):
+        with gpu_suite.tf32(torch, allowed):
+            assert (products.allow_tf32, convolutions.allow_tf32) == (allowed, allowed)
+        assert (products.allow_tf32, convolutions.allow_tf32) == (False, True)
+
+
 # Goals
 
 

@@ -8,7 +8,7 @@ is compared has the same inputs, in the same memory.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import ModuleType
 from typing import Any
 
@@ -333,7 +333,7 @@ class Suite:
             name = f"convolution {words}, {c}"
             yield self.case(name, self.asking(label, ours), theirs, three, tolerance)
 
-    def _torch_convolution(self, x: Any, w: Any, g: Any, intf32: bool) -> Any:
+    def _torch_convolution(self, x: Any, w: Any, g: Any, in_tf32: bool) -> Any:
         if not self.with_torch:
             return None
         import torch
@@ -343,7 +343,7 @@ class Suite:
         leaves = [xs.requires_grad_(), ws.requires_grad_()]
 
         def run() -> list[Any]:
-            with tf32(torch, intf32):
+            with tf32(torch, in_tf32):
                 y = F().conv2d(*leaves, padding=1)
                 return [y.detach(), *torch.autograd.grad(y, leaves, gs)]
 
@@ -380,18 +380,14 @@ def F() -> Any:
     return torch.nn.functional
 
 
-class tf32:
+@contextmanager
+def tf32(torch: Any, allowed: bool) -> Iterator[None]:
     """Lets PyTorch round to TF32, or not; cuDNN tries its algorithms out and takes the fastest."""
-
-    def __init__(self, torch: Any, allowed: bool) -> None:
-        self.torch, self.allowed = torch, allowed
-
-    def __enter__(self) -> None:
-        backends = self.torch.backends
-        backends.cudnn.benchmark = True
-        self.before = backends.cuda.matmul.allowtf32, backends.cudnn.allowtf32
-        backends.cuda.matmul.allowtf32 = backends.cudnn.allowtf32 = self.allowed
-
-    def __exit__(self, *_: Any) -> None:
-        backends = self.torch.backends
-        backends.cuda.matmul.allowtf32, backends.cudnn.allowtf32 = self.before
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    convolutions.benchmark = True
+    before = products.allow_tf32, convolutions.allow_tf32
+    products.allow_tf32 = convolutions.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        products.allow_tf32, convolutions.allow_tf32 = before
