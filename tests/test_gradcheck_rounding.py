@@ -240,3 +240,12 @@ def test_limits_of_calls() -> None:
     with place.at_most(5, 0.0), pytest.raises(ExhaustedError):
         place.values([X])
     assert place.calls == 3 and not place.is_late
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_kinks_of_the_first_derivative_at_the_point_and_beside_it(seed: int) -> None:
+    """Differences of 1, where the loss changes its branch, and of very nearly 1."""
+    x = np.array([[-1.0, 2.0, -1.0], [-1.0, -1.0, 2.0]])
+    y = np.array([[0.0, 1e-07, 1e-12], [1e-10, 1e-7, 0.0]])
+    verdict = gradcheck(lambda x, y: mg.ops.huber_loss(x, y), [x, y], order=2, seed=seed)
+    assert verdict.ok, str(verdict)

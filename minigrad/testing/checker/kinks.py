@@ -173,8 +173,8 @@ class Kinks:
             slopes = line.nearby(offsets, distance, share)
             now = np.ptp(slopes, axis=0)
             gone = live & (now <= 0.01 * spread + noise)
-            low = np.where(gone, slopes.min(axis=0), low)
-            high = np.where(gone, slopes.max(axis=0), high)
+            low = np.where(gone, slopes.min(axis=0) - noise, low)
+            high = np.where(gone, slopes.max(axis=0) + noise, high)
             fading = live & ~gone & ~(now >= 0.5 * spread)
             beside |= gone
             jump &= ~fading
