@@ -240,11 +240,12 @@ def _coarse(
     if abs(ys - zs).max(initial=0.0) > LOST * np.sqrt(eps) * abs(zs).max(initial=0.0):
         return [], "the function is lost in rounding: its gradients there are not checked"
     smallest = max(float(np.finfo(a.dtype).tiny) for a in own.point)
+    largest = abs(flat(wanted)).max(initial=0.0)  # beside a gradient of zero all are large
     problems, most = [], 0.0
     rounded: list[float] | None = None
     for k, (label, g, w) in enumerate(zip(function.labels, found, wanted, strict=True)):
         gap, size = abs(g - w).max(initial=0.0), abs(w).max(initial=0.0)
-        most = max(most, float(gap / size) if size else 0.0)
+        most = max(most, float(gap / largest) if largest else 0.0)
         if gap <= CLOSE * np.sqrt(eps) * size + smallest:
             continue
         if rounded is None:
