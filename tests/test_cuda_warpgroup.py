@@ -27,6 +27,7 @@ from minigrad_kernels.cuda import (
     nvidia,
     running,
 )
+from minigrad_kernels.cuda.capability import WARPGROUPS
 from minigrad_kernels.cuda.check import check as sanitized
 from minigrad_kernels.cuda.lint import facts, toolkit
 from minigrad_kernels.cuda.matmul import PART, Plan, Tile, plan
@@ -209,12 +210,11 @@ def on_device(capability: str) -> Any:
 
 
 def test_only_gpus_of_one_capability_have_it(rng: Any) -> None:
-    assert matmul_warpgroup.capable(np.zeros(3)) and matmul_warpgroup.capable(on_device("90"))
+    assert WARPGROUPS.lacking(np.zeros(3)) is WARPGROUPS.lacking(on_device("90")) is None
     for capability in ("80", "89", "100", "120"):
         c = on_device(capability)
-        assert not matmul_warpgroup.capable(c)
         a = rng.normal(size=(8, 8)).astype("f4")
-        words = f"compute capability 9.0.* has {capability[:-1]}.{capability[-1]}"
+        words = f"compute capability 9.0.* here is {capability[:-1]}.{capability[-1]}"
         with pytest.raises(LaunchError, match=words):
             matmul_warpgroup.warpgroup_product(
                 matmul_operands.pair(a, a, ()), (8, 8, 8), c, number="float"
@@ -225,14 +225,16 @@ def test_what_a_gpu_lacks_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """In `explain` and `minigrad info`, where the implementation has not been tested."""
     (i,) = (i for i in matmul.implementations if i.label == "cuda:6-warpgroups")
     monkeypatch.setitem(BACKENDS["cuda"].__dict__, "reason", None)
-    for capability, words in (("80", "this one has 8.0"), ("120", "has 12.0"), ("90", None)):
-        device = SimpleNamespace(compute_capability=capability)
-        cuda = SimpleNamespace(Device=lambda device=device: device)
+    for capabilities, words in ((["80"], "here is 8.0"), (["120", "80"], "here is 8.0 and 12.0"),
+                                (["90"], None), (["80", "90"], None)):  # fmt: skip
+        devices = [SimpleNamespace(compute_capability=c) for c in capabilities]
+        runtime = SimpleNamespace(getDeviceCount=devices.__len__)
+        cuda = SimpleNamespace(Device=devices.__getitem__, runtime=runtime)
         monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=cuda))
         assert i.reason is None if words is None else words in str(i.reason)
         (listed,) = (k for k in machine.cuda_kernels() if k.kernel == "matmul")
         said = f"not here (only GPUs of compute capability 9.0 multiply by warpgroups; {words})"
-        assert (said in listed.verified) == (words == "this one has 8.0")
+        assert (said in listed.verified) == (words is not None)
     monkeypatch.setitem(BACKENDS["cuda"].__dict__, "reason", "the driver is missing")
     assert i.reason == "the driver is missing"
 

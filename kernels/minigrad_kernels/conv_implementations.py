@@ -14,6 +14,7 @@ import numpy as np
 
 from .arrays import Array
 from .conv import conv2d, conv2d_input_gradient, conv2d_weight_gradient
+from .cuda.capability import TENSOR_CORES
 from .layout import REALS, plain
 from .matmul import TF32_EPS
 from .registry import imported, only_when_asked
@@ -117,21 +118,13 @@ def _in_single(x: Array, other: Array, bias: Array | None = None, **_: Any) -> b
     return x.dtype == np.float32 and _on_gpu(x, other, bias)
 
 
-def _in_tf32(x: Array, other: Array, bias: Array | None = None, **_: Any) -> bool:
-    from .cuda.conv_tensor import has_tensor_cores
-
-    return _in_single(x, other, bias) and has_tensor_cores(x)
-
-
 def _in_half(
     x: Array, other: Array, bias: Array | None = None, *, groups: int, **options: Any
 ) -> bool:
-    from .cuda.conv_tensor import has_tensor_cores
-
     # Copies take 8 channels of a group, of what sums run through: x, or both over pixels.
     whole = [x.shape[1]] + ([other.shape[1]] if "kernel_size" in options else [])
     fits = groups > 0 and not any(channels % (8 * groups) for channels in whole)
-    return x.dtype == np.float16 and fits and _on_gpu(x, other, bias) and has_tensor_cores(x)
+    return x.dtype == np.float16 and fits and _on_gpu(x, other, bias)
 
 
 def _depthwise_on_gpu(x: Array, other: Array, bias: Array | None = None, **options: Any) -> bool:
@@ -152,17 +145,21 @@ for _number, _rung in enumerate(("naive", "coalesced", "tiles", "registers"), 1)
     conv2d.on(*CUDA, name=f"{_number}-{_rung}", accepts=_in_single, worth=only_when_asked)(
         imported("cuda.conv_ladder", _rung)
     )
-conv2d.on(*CUDA, name="5-tensor-cores", accepts=_in_tf32, worth=only_when_asked, eps=TF32_EPS)(
+_IN_TF32: dict[str, Any] = {"worth": only_when_asked, "eps": TF32_EPS, "needs": TENSOR_CORES}
+
+conv2d.on(*CUDA, name="5-tensor-cores", accepts=_in_single, **_IN_TF32)(
     imported("cuda.conv_ladder", "tensor_cores")
 )
 
 for _kernel in CONVOLUTIONS:
     _name = _kernel.name
-    _kernel.on(*CUDA, name="tf32", accepts=_in_tf32, worth=only_when_asked, eps=TF32_EPS)(
+    _kernel.on(*CUDA, name="tf32", accepts=_in_single, **_IN_TF32)(
         imported("cuda.conv_tensor", _name)
     )
     _kernel.on(*CUDA, accepts=_on_gpu)(imported("cuda.conv", _name))
-    _kernel.on(*CUDA, name="half", accepts=_in_half)(imported("cuda.conv_tensor", _name))
+    _kernel.on(*CUDA, name="half", accepts=_in_half, needs=TENSOR_CORES)(
+        imported("cuda.conv_tensor", _name)
+    )
     _kernel.on(*CUDA, name="depthwise", accepts=_depthwise_on_gpu)(
         imported("cuda.depthwise", _name)
     )

@@ -10,6 +10,7 @@ import numpy as np
 
 from .arrays import Array, array_module, deliver, deliver_all, summing_type
 from .cuda.c_types import C_NAMES
+from .cuda.capability import TENSOR_CORES
 from .layout import plain
 from .matmul import BFLOAT16_EPS, TF32_EPS
 from .registry import Arguments, Cost, arguments, imported, kernel, only_when_asked
@@ -84,16 +85,20 @@ def _computable(x: Array, w: Array, b: Array | None, **_: Any) -> bool:
 
 
 def _rounded(x: Array, w: Array, b: Array | None, **_: Any) -> bool:
-    """Whether these are numbers that tensor cores could round and multiply."""
-    from .cuda.matmul_tensor import capable
-
-    return _computable(x, w, b) and x.dtype == np.float32 and capable(x)
+    """Whether these are numbers that tensor cores round and multiply."""
+    return _computable(x, w, b) and x.dtype == np.float32
 
 
 for _name, _eps in (("bfloat16", BFLOAT16_EPS), ("tf32", TF32_EPS)):
-    linear.on("cuda", "cuda-on-cpu", name=_name, accepts=_rounded, worth=only_when_asked, eps=_eps)(
-        imported("cuda.linear", f"{_name}_linear")
-    )
+    linear.on(
+        "cuda",
+        "cuda-on-cpu",
+        name=_name,
+        accepts=_rounded,
+        worth=only_when_asked,
+        eps=_eps,
+        needs=TENSOR_CORES,
+    )(imported("cuda.linear", f"{_name}_linear"))
 linear.on("cuda", "cuda-on-cpu", accepts=_computable)(imported("cuda.linear", "linear"))
 
 
@@ -243,9 +248,7 @@ def _gradients_computable(
 def _gradients_rounded(
     g: Array, x: Array | None, w: Array | None, y: Array | None = None, **_: Any
 ) -> bool:
-    from .cuda.matmul_tensor import capable
-
-    return _gradients_computable(g, x, w, y) and g.dtype == np.float32 and capable(g)
+    return _gradients_computable(g, x, w, y) and g.dtype == np.float32
 
 
 for _name, _eps in (("bfloat16", BFLOAT16_EPS), ("tf32", TF32_EPS)):
@@ -256,6 +259,7 @@ for _name, _eps in (("bfloat16", BFLOAT16_EPS), ("tf32", TF32_EPS)):
         accepts=_gradients_rounded,
         worth=only_when_asked,
         eps=_eps,
+        needs=TENSOR_CORES,
     )(imported("cuda.linear_gradients", f"{_name}_linear_gradients"))
 linear_gradients.on("cuda", "cuda-on-cpu", accepts=_gradients_computable)(
     imported("cuda.linear_gradients", "linear_gradients")

@@ -10,6 +10,7 @@ import numpy as np
 from .arrays import Array, array_module
 from .backends import BACKENDS
 from .cuda.c_types import C_NAMES
+from .cuda.capability import TENSOR_CORES, WARPGROUPS
 from .layout import plain
 from .registry import Arguments, Cost, arguments, imported, kernel, only_when_asked
 
@@ -100,36 +101,16 @@ def _computable(a: Array, b: Array, **_: Any) -> bool:
 
 
 def _rounded(a: Array, b: Array, **_: Any) -> bool:
-    """Whether these are numbers that tensor cores could round and multiply."""
-    from .cuda.matmul_tensor import capable
-
-    return _computable(a, b) and a.dtype == np.float32 and capable(a)
+    """Whether these are numbers that tensor cores round and multiply."""
+    return _computable(a, b) and a.dtype == np.float32
 
 
 def _single_matrices(a: Array, b: Array, **_: Any) -> bool:
     return _computable(a, b) and a.dtype == np.float32 and a.ndim == b.ndim == 2
 
 
-def _rounded_matrices(a: Array, b: Array, **_: Any) -> bool:
-    return _single_matrices(a, b) and _rounded(a, b)
-
-
-def _by_warpgroups(a: Array, b: Array, **_: Any) -> bool:
-    """Whether a GPU of compute capability 9.0 could round these and multiply them."""
-    from .cuda.matmul_warpgroup import capable
-
-    return _computable(a, b) and a.dtype != np.float64 and capable(a)
-
-
-def _no_warpgroups() -> str | None:
-    """Why this machine's GPU cannot multiply so; None if it can."""
-    from .cuda.matmul_warpgroup import missing
-
-    return missing()
-
-
-def _rounded_by_warpgroups(a: Array, b: Array, **_: Any) -> bool:
-    return _by_warpgroups(a, b) and a.dtype == np.float32
+def _half_or_rounded(a: Array, b: Array, **_: Any) -> bool:
+    return _computable(a, b) and a.dtype != np.float64
 
 
 if BACKENDS["numba"].available:
@@ -148,22 +129,22 @@ for _number, _name in enumerate(("naive", "coalesced", "tiles", "registers"), 1)
         imported("cuda.matmul_ladder", _name)
     )
 matmul.on(
-    *_CUDA, name="5-tensor-cores", accepts=_rounded_matrices, worth=only_when_asked, eps=TF32_EPS
+    *_CUDA,
+    name="5-tensor-cores",
+    accepts=_single_matrices,
+    worth=only_when_asked,
+    eps=TF32_EPS,
+    needs=TENSOR_CORES,
 )(imported("cuda.matmul_ladder", "tensor_cores"))
 for _name, _function, _accepted, _eps in (
-    ("6-warpgroups-bfloat16", "bfloat16_matmul", _rounded_by_warpgroups, BFLOAT16_EPS),
-    ("6-warpgroups", "matmul", _by_warpgroups, TF32_EPS),
+    ("6-warpgroups-bfloat16", "bfloat16_matmul", _rounded, BFLOAT16_EPS),
+    ("6-warpgroups", "matmul", _half_or_rounded, TF32_EPS),
 ):
     matmul.on(
-        *_CUDA,
-        name=_name,
-        accepts=_accepted,
-        worth=only_when_asked,
-        eps=_eps,
-        missing=_no_warpgroups,
+        *_CUDA, name=_name, accepts=_accepted, worth=only_when_asked, eps=_eps, needs=WARPGROUPS
     )(imported("cuda.matmul_warpgroup", _function))
 for _name, _eps in (("bfloat16", BFLOAT16_EPS), ("tf32", TF32_EPS)):
-    matmul.on(*_CUDA, name=_name, accepts=_rounded, worth=only_when_asked, eps=_eps)(
-        imported("cuda.matmul_tensor", f"{_name}_matmul")
-    )
+    matmul.on(
+        *_CUDA, name=_name, accepts=_rounded, worth=only_when_asked, eps=_eps, needs=TENSOR_CORES
+    )(imported("cuda.matmul_tensor", f"{_name}_matmul"))
 matmul.on(*_CUDA, accepts=_computable)(imported("cuda.matmul", "matmul"))

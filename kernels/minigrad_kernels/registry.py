@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 
 from .backends import BACKENDS, array_kind
+from .cuda.capability import Capability
 from .lazy import lazy
 
 Predicate = Callable[..., bool]
 Samples = Callable[[np.random.Generator], Iterable["Arguments"]]
 Build = Callable[[], Callable[..., Any]]
-Missing = Callable[[], str | None]
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,7 @@ class Implementation:
         deterministic: same input, same bits, every time.
         eps: the spacing of the numbers it rounds its inputs to, relative to their size, where it
             computes in a coarser type than theirs; 0 where it does not.
-        missing: what this machine's GPU lacks for it, in words; None where nothing. It is asked
-            only where there is a GPU.
+        needs: what a GPU must have for it, and not every GPU has.
     """
 
     backend: str
@@ -87,14 +86,14 @@ class Implementation:
     worth: Predicate | None = None
     deterministic: bool = True
     eps: float = 0.0
-    missing: Missing | None = None
+    needs: Capability | None = None
 
     @property
     def reason(self) -> str | None:
         """Why it cannot be used here; None if it can."""
         backend = BACKENDS[self.backend]
-        if backend.reason is None and self.missing is not None and "cupy" in backend.arrays:
-            return self.missing()
+        if backend.reason is None and self.needs is not None and "cupy" in backend.arrays:
+            return self.needs.missing()
         return backend.reason
 
     @property
@@ -159,12 +158,12 @@ class Kernel:
         worth: Predicate | None = None,
         deterministic: bool = True,
         eps: float = 0.0,
-        missing: Missing | None = None,
+        needs: Capability | None = None,
     ) -> Callable[[Build], Build]:
         """Decorate a function that builds another implementation. The latest has precedence.
 
         It may serve several backends: what launches a CUDA kernel does so on the GPU and on the
-        emulator.
+        emulator. What it needs of a GPU it does not have to ask in `accepts`.
 
         Raises:
             ValueError: if there is no such backend, or it has an implementation of that name.
@@ -182,10 +181,12 @@ class Kernel:
                     f"{self.name}: {backend} already has an implementation {name or backend!r}"
                 )
 
+        accepts = accepts if needs is None else _where_met(needs, accepts)
+
         def add(build: Build) -> Build:
             for backend in backends:
                 entry = Implementation(
-                    backend, name or backend, build, accepts, worth, deterministic, eps, missing
+                    backend, name or backend, build, accepts, worth, deterministic, eps, needs
                 )
                 self.implementations.insert(0, entry)
             self.forget_plans()
@@ -276,6 +277,13 @@ def imported(module: str, name: str) -> Build:
     The module is imported on first use: `relu.on("cuda")(imported("cuda.activation", "relu"))`.
     """
     return lambda: getattr(import_module(f".{module}", __package__), name)
+
+
+def _where_met(needs: Capability, accepts: Predicate | None) -> Predicate:
+    """`accepts`, and whether the first array is where there is what is needed."""
+    return lambda *args, **options: (
+        (accepts is None or accepts(*args, **options)) and not needs.lacking(args[0])
+    )
 
 
 def only_when_asked(*_: Any, **__: Any) -> bool:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import functools
 
-import numpy as np
-
 from ..arrays import Array
 from .c_types import c_name
 from .conv_launch import Method, Tile, convolution, input_gradient, weight_gradient
@@ -51,8 +49,3 @@ ON_TENSOR_CORES = _OnTensorCores()
 conv2d = functools.partial(convolution, ON_TENSOR_CORES)
 conv2d_input_gradient = functools.partial(input_gradient, ON_TENSOR_CORES)
 conv2d_weight_gradient = functools.partial(weight_gradient, ON_TENSOR_CORES)
-
-
-def has_tensor_cores(x: Array) -> bool:
-    """Whether x lies on a GPU that can run this, sm_80 or later, or on the emulator."""
-    return isinstance(x, np.ndarray) or int(x.device.compute_capability) >= 80

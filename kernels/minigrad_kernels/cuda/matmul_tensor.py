@@ -13,6 +13,7 @@ from .c_types import BFLOAT16
 from .launch import MOST_SHARED
 from .matmul import BLOCK, BLOCKS, Plan, Sizes, Tile, add_parts, launch, multiplied, plan
 from .matmul_operands import WIDE, Operand, Pair
+from .nvidia import SHARED_ATTRIBUTE
 from .source import kernel
 
 TILES = (
@@ -28,9 +29,6 @@ GAP = 32
 
 RESERVED = 1024
 """Bytes of shared memory that are not for stages: the kernel's own and the system's."""
-
-SHARED_ATTRIBUTE = 97
-"""cudaDevAttrMaxSharedMemoryPerBlockOptin."""
 
 
 def tf32_matmul(a: Array, b: Array, *, out: Array | None = None) -> Array:
@@ -176,8 +174,3 @@ def _shared_memory(device: int) -> int:
     from cupy.cuda import runtime  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
     return int(runtime.deviceGetAttribute(SHARED_ATTRIBUTE, device))
-
-
-def capable(x: Array) -> bool:
-    """Whether tensor cores where an array is know TF32 and bfloat16: from sm_80 on."""
-    return isinstance(x, np.ndarray) or int(x.device.compute_capability) >= 80

@@ -13,6 +13,7 @@ import numpy as np
 from ..arrays import Array
 from .arrays import ceil_divide, empty
 from .c_types import BFLOAT16
+from .capability import WARPGROUPS
 from .errors import LaunchError
 from .matmul import Plan, Sizes, Tile, add_parts, launch, multiplied, plan
 from .matmul_operands import WIDE, Operand, Pair
@@ -29,9 +30,6 @@ START = 1024
 
 SIDE, THREADS = 32, 256
 """What a block of `lines` brings along: so many rows and terms, with so many threads."""
-
-CAPABILITY = "90"
-"""The only GPUs that have these instructions: newer ones have others in their place."""
 
 
 def matmul(a: Array, b: Array, *, out: Array | None = None) -> Array:
@@ -102,8 +100,9 @@ def warpgroup_product(
     Raises:
         LaunchError: on a GPU of another compute capability than 9.0.
     """
-    if not capable(c):
-        raise LaunchError(f"warpgroup_product: {_lacking(str(c.device.compute_capability))}")
+    lacking = WARPGROUPS.lacking(c)
+    if lacking is not None:
+        raise LaunchError(f"warpgroup_product: {lacking}")
     rows, columns, depth = sizes
     chosen = chosen or plan(TILES, *sizes, operands.outer * operands.inner)
     a = ready(operands.a, operands, (rows, depth), number)
@@ -159,23 +158,3 @@ def ready(x: Operand, of: Pair, shape: tuple[int, int], number: str) -> Operand:
     run(blocks, THREADS, x.memory, x.leading, x.outer, x.inner, y, rows, terms, padded, inner)
     size = rows * padded
     return Operand(y, True, padded, padded, inner * size if x.outer else 0, size if x.inner else 0)
-
-
-def capable(x: Array) -> bool:
-    """Whether a GPU that an array is on has these instructions; the emulator has."""
-    return isinstance(x, np.ndarray) or str(x.device.compute_capability) == CAPABILITY
-
-
-def missing() -> str | None:
-    """What the current GPU lacks for these products; None if nothing."""
-    import cupy  # type: ignore[import-not-found,import-untyped,unused-ignore]
-
-    capability = str(cupy.cuda.Device().compute_capability)
-    return None if capability == CAPABILITY else _lacking(capability)
-
-
-def _lacking(capability: str) -> str:
-    return (
-        "only GPUs of compute capability 9.0 multiply by warpgroups; this one has "
-        f"{capability[:-1]}.{capability[-1]}"
-    )

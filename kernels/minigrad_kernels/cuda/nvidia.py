@@ -23,8 +23,8 @@ from .source import INCLUDE, Parameter, Signature, Source
 ORDINARY_SHARED = 48 * 1024
 """Bytes of dynamic shared memory that a kernel has without asking."""
 
-MOST_SHARED = 97
-"""The number of the attribute: bytes of shared memory that a block has if it asks for them."""
+SHARED_ATTRIBUTE = 97
+"""cudaDevAttrMaxSharedMemoryPerBlockOptin: what a block has if it asks for it, in bytes."""
 
 BOTH_ARCHITECTURES = 12, 9
 """The first NVRTC that takes an architecture twice, as sm_90 and sm_90a."""
@@ -136,7 +136,7 @@ def _why(shared: int, error: RuntimeError) -> str:
 
     try:
         device = cupy.cuda.device.get_device_id()
-        most = int(cupy.cuda.runtime.deviceGetAttribute(MOST_SHARED, device))
+        most = int(cupy.cuda.runtime.deviceGetAttribute(SHARED_ATTRIBUTE, device))
     except RuntimeError:  # it answers no more
         most = shared
     if shared > most:
