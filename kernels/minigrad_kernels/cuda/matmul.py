@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..arrays import Array, array_module, check_out, deliver
+from ..arrays import Array, array_module, check_out, deliver, summing_type
 from .arrays import aligned, ceil_divide, contiguous, empty
 from .c_types import C_NAMES
 from .matmul_operands import WIDE, Operand, Pair, pair
@@ -169,22 +169,16 @@ def plain_product(
     """
     tiles = DOUBLE if c.dtype == np.float64 else SINGLE
     chosen = chosen or plan(tiles, *sizes, operands.outer * operands.inner)
-    name, wide = C_NAMES[c.dtype], WIDE // c.itemsize
     run = kernel(
         "matmul.cu",
         "product",
-        T=name,
+        T=C_NAMES[c.dtype],
         TILE=chosen.tile.name,
-        WIDTH=wide if operands.a.aligned() and operands.b.aligned() else 1,
+        WIDTH=WIDE // c.itemsize if operands.a.aligned() and operands.b.aligned() else 1,
         A_ALONG=int(operands.a.along),
         B_ALONG=int(operands.b.along),
     )
-    if chosen.splits == 1:
-        launch(run, chosen, operands, sizes, c, bias, relu, wide)
-    else:
-        parts = empty(c, (chosen.splits, c.size))
-        launch(run, chosen, operands, sizes, parts, None, False, wide)
-        add_parts(parts, c, bias, relu, sizes[1])
+    launch(run, chosen, operands, sizes, c, bias, relu)
 
 
 def launch(
@@ -195,22 +189,33 @@ def launch(
     c: Array,
     bias: Array | None,
     relu: bool,
-    wide: int,
+    *,
+    wide: int | None = None,
     shared: int = 0,
 ) -> None:
-    """Launch a kernel with what all products take, for c, or for parts of the sums in its place.
+    """Launch a kernel with what all products take. If sums are split, it is for their parts, which
+    are added afterwards.
 
-    `wide` is how many of c's columns are stored at once, where they can be.
+    `wide` is how many columns are stored at once, where they can be: 16 bytes if it is not given.
     """
     rows, columns, depth = sizes
     tile, splits, part = chosen
+    whole = splits == 1
+    y = c if whole else empty(c, (splits, c.size), summing_type(c))
     batches = operands.outer * operands.inner
     blocks = ceil_divide(rows, tile.rows) * ceil_divide(columns, tile.columns) * batches * splits
     run(
-        blocks, tile.threads, *_passed(operands.a), *_passed(operands.b), bias, relu, c,
-        aligned(wide, columns, c), rows, columns, depth, batches, operands.inner, part,
-        shared=shared,
+        blocks, tile.threads, *_passed(operands.a), *_passed(operands.b),
+        bias if whole else None, relu and whole, y, aligned(wide or WIDE // y.itemsize, columns, y),
+        rows, columns, depth, batches, operands.inner, part, shared=shared,
     )  # fmt: skip
+    if not whole:
+        add_parts(y, c, bias, relu, columns)
+
+
+def result_name(c: Array, chosen: Plan) -> str:
+    """The C++ type of what a kernel stores: c's, or that of the parts of its sums."""
+    return C_NAMES[c.dtype if chosen.splits == 1 else summing_type(c)]
 
 
 def _passed(x: Operand) -> tuple[Array, int, int, int]:

@@ -11,7 +11,7 @@ from ..arrays import Array
 from .arrays import ceil_divide, empty
 from .c_types import BFLOAT16
 from .launch import MOST_SHARED
-from .matmul import BLOCK, BLOCKS, Plan, Sizes, Tile, add_parts, launch, multiplied, plan
+from .matmul import BLOCK, BLOCKS, Plan, Sizes, Tile, launch, multiplied, plan, result_name
 from .matmul_operands import WIDE, Operand, Pair
 from .nvidia import SHARED_ATTRIBUTE
 from .source import kernel
@@ -123,12 +123,11 @@ def tensor_product(
     if chosen is None:
         tiles = fitting(shared_memory(c), itemsize)
         chosen = plan(tiles, *sizes, operands.outer * operands.inner)
-    split = chosen.splits > 1  # then a kernel with results in float32 computes the parts
     run = kernel(
         "matmul_tensor.cu",
         "tensor_product",
         T=number,
-        RESULT="half" if c.dtype == np.float16 and not split else "float",
+        RESULT=result_name(c, chosen),
         TILE=chosen.tile.name,
         STAGES=chosen.tile.stages,
         WIDTH=WIDE // itemsize if a.aligned() and b.aligned() else 1,
@@ -137,12 +136,7 @@ def tensor_product(
     )
     gaps = (not a.along) + (not b.along)
     shared = chosen.tile.stages * stage_bytes(chosen.tile, itemsize, gaps)
-    if split:
-        parts = empty(c, (chosen.splits, c.size), np.float32)
-        launch(run, chosen, operands, sizes, parts, None, False, 2, shared)
-        add_parts(parts, c, bias, relu, sizes[1])
-    else:
-        launch(run, chosen, operands, sizes, c, bias, relu, 2, shared)
+    launch(run, chosen, operands, sizes, c, bias, relu, wide=2, shared=shared)
 
 
 def stage_bytes(tile: Tile, itemsize: int, gaps: int) -> int:

@@ -15,7 +15,7 @@ from .arrays import ceil_divide, empty
 from .c_types import BFLOAT16
 from .capability import WARPGROUPS
 from .errors import LaunchError
-from .matmul import Plan, Sizes, Tile, add_parts, launch, multiplied, plan
+from .matmul import Plan, Sizes, Tile, launch, multiplied, plan, result_name
 from .matmul_operands import WIDE, Operand, Pair
 from .matmul_tensor import check_bfloat16
 from .source import kernel
@@ -108,23 +108,17 @@ def warpgroup_product(
     a = ready(operands.a, operands, (rows, depth), number)
     b = ready(operands.b, operands, (columns, depth), number)
     operands = operands._replace(a=a, b=b)
-    split = chosen.splits > 1  # then a kernel with results in float32 computes the parts
     run = kernel(
         "matmul_warpgroup.cu",
         "warpgroup_product",
         T=number,
-        RESULT="half" if c.dtype == np.float16 and not split else "float",
+        RESULT=result_name(c, chosen),
         TILE=chosen.tile.name,
         A_ALONG=int(a.along),
         B_ALONG=int(b.along),
     )
     shared = shared_bytes(chosen.tile)
-    if split:
-        parts = empty(c, (chosen.splits, c.size), np.float32)
-        launch(run, chosen, operands, sizes, parts, None, False, WIDE // 4, shared)
-        add_parts(parts, c, bias, relu, columns)
-    else:
-        launch(run, chosen, operands, sizes, c, bias, relu, WIDE // c.itemsize, shared)
+    launch(run, chosen, operands, sizes, c, bias, relu, shared=shared)
 
 
 def shared_bytes(tile: Tile) -> int:
@@ -138,9 +132,9 @@ def ready(x: Operand, of: Pair, shape: tuple[int, int], number: str) -> Operand:
     A line is along the sum. It begins at a multiple of 16 bytes, and ends with zeros. Float is
     always rounded: tensor cores would cut it off.
     """
-    if x.memory.dtype != np.float32 and x.aligned():
-        return x
     of_float = x.memory.dtype == np.float32
+    if not of_float and x.aligned():
+        return x
     dtype = np.float32 if number == "float" else np.uint16 if number == BFLOAT16 else np.float16
     rows, terms = shape
     per_chunk = WIDE // np.dtype(dtype).itemsize
