@@ -7,8 +7,8 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from ..source import Source
-from .check import check_file
-from .facts import Facts, architectures, facts
+from .check import check_file, compiled
+from .facts import Facts
 from .launches import Launched, recorded
 from .toolkit import reason
 
@@ -38,15 +38,9 @@ def main(files: Sequence[str]) -> int:
 def table(name: str) -> Iterator[str]:
     """The lines for one file."""
     launched = {key: source for key, source in recorded().items() if key.file == name}
-    sources = list(dict.fromkeys(launched.values()))
     yield f"{'':60} arch   threads  regs  stack  shared  " + "  ".join(SHOWN)
-    for architecture in dict.fromkeys(a for source in sources for a in architectures(source)):
-        there = [source for source in sources if architecture in architectures(source)]
-        of_source = dict(zip(there, facts(there, architecture), strict=True))
-        for key, source in launched.items():
-            if source not in of_source:
-                continue
-            yield _line(key, source, architecture, of_source[source][key.kernel])
+    for architecture, key, source, of_kernel in compiled(launched):
+        yield _line(key, source, architecture, of_kernel)
 
 
 def _line(key: Launched, source: Source, architecture: str, f: Facts) -> str:

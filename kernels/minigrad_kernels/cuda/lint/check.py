@@ -33,21 +33,27 @@ def check_file(name: str) -> list[str]:
 
 def check(launched: Mapping[Launched, Source]) -> list[str]:
     """What is wrong, in words, with these kernels on all architectures; raises as `check_file`."""
-    sources = list({source.digest: source for source in launched.values()}.values())
     problems: list[str] = []
+    for architecture, key, source, of_kernel in compiled(launched):
+        wanted = expected(source, key.kernel, architecture)
+        where = f"{source.label}: {key.kernel} on {architecture}"
+        problems += [f"{where}: {words}" for words in _wrong(of_kernel, wanted, key, architecture)]
+    return list(dict.fromkeys(problems))
+
+
+def compiled(launched: Mapping[Launched, Source]) -> Iterator[tuple[str, Launched, Source, Facts]]:
+    """What is launched, with its machine code, on each architecture that it is compiled for.
+
+    Raises:
+        CompileError: if it does not compile.
+    """
+    sources = {source.digest: source for source in launched.values()}.values()
     for architecture in dict.fromkeys(a for s in sources for a in architectures(s)):
         there = [s for s in sources if architecture in architectures(s)]
         by_digest = dict(zip((s.digest for s in there), facts(there, architecture), strict=True))
         for key, source in launched.items():
-            if source.digest not in by_digest:
-                continue
-            wanted = expected(source, key.kernel, architecture)
-            of_kernel = by_digest[source.digest][key.kernel]
-            where = f"{source.label}: {key.kernel} on {architecture}"
-            problems += [
-                f"{where}: {words}" for words in _wrong(of_kernel, wanted, key, architecture)
-            ]
-    return list(dict.fromkeys(problems))
+            if source.digest in by_digest:
+                yield architecture, key, source, by_digest[source.digest][key.kernel]
 
 
 def _wrong(f: Facts, wanted: Expected, key: Launched, architecture: str) -> Iterator[str]:
