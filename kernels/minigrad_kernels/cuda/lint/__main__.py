@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from ..source import Source
-from .check import check_file, compiled
+from .check import check_file, machine_code
 from .facts import Facts
 from .launches import Launched, recorded
 from .toolkit import reason
@@ -39,7 +39,7 @@ def table(name: str) -> Iterator[str]:
     """The lines for one file."""
     launched = {key: source for key, source in recorded().items() if key.file == name}
     yield f"{'':60} arch   threads  regs  stack  shared  " + "  ".join(SHOWN)
-    for architecture, key, source, of_kernel in compiled(launched):
+    for architecture, key, source, of_kernel in machine_code(launched):
         yield _line(key, source, architecture, of_kernel)
 
 

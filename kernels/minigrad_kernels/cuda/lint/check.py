@@ -34,14 +34,16 @@ def check_file(name: str) -> list[str]:
 def check(launched: Mapping[Launched, Source]) -> list[str]:
     """What is wrong, in words, with these kernels on all architectures; raises as `check_file`."""
     problems: list[str] = []
-    for architecture, key, source, of_kernel in compiled(launched):
+    for architecture, key, source, of_kernel in machine_code(launched):
         wanted = expected(source, key.kernel, architecture)
         where = f"{source.label}: {key.kernel} on {architecture}"
         problems += [f"{where}: {words}" for words in _wrong(of_kernel, wanted, key, architecture)]
     return list(dict.fromkeys(problems))
 
 
-def compiled(launched: Mapping[Launched, Source]) -> Iterator[tuple[str, Launched, Source, Facts]]:
+def machine_code(
+    launched: Mapping[Launched, Source],
+) -> Iterator[tuple[str, Launched, Source, Facts]]:
     """What is launched, with its machine code, on each architecture that it is compiled for.
 
     Raises:
