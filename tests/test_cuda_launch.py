@@ -289,6 +289,17 @@ def test_launch_bounds_and_shared_memory_are_held(source: Source, add: KernelFun
 
 
 @here_on_cpu
+def test_one_array_at_least(source: Source, add: KernelFunction) -> None:
+    """Null pointers alone do not say where to run; on a CPU they could end the process."""
+    with pytest.raises(TypeError, match=r"^add: every pointer is None; .*`const float\* \w+` say"):
+        add(1, 8, None, None, None, 8)
+    with pytest.raises(TypeError, match=r"^every: every pointer is None"):
+        source.kernel("every")(1, 1, None, None, None, None, None, 0, 0, 0, False, 0)
+    sums = floats()
+    add(1, 8, floats(), floats(), sums, 8)
+
+
+@here_on_cpu
 def test_nothing_to_do(add: KernelFunction) -> None:
     nothing = np.zeros((0, 3), "f4")
     add((0, 1), 8, nothing, nothing, nothing, 0)

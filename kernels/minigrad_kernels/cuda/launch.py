@@ -38,10 +38,11 @@ class KernelFunction:
     `f(grid, block, *args, shared=0)` takes the numbers of blocks and of threads, each an int or a
     tuple of up to three; an argument for each parameter; and the bytes of dynamic shared memory.
     For a pointer it takes a C-contiguous array of that type, all of them NumPy's or all CuPy's, or
-    None for a null pointer; for a number a Python or NumPy number that fits.
+    None for a null pointer, but not for all of them; for a number a Python or NumPy number that
+    fits.
 
     Raises:
-        TypeError: for a wrong number of arguments, or one of a wrong type.
+        TypeError: for a wrong number of arguments, one of a wrong type, or no array at all.
         ValueError: for an array that is strided, misaligned or read-only, a number that does not
             fit, dimensions or shared memory beyond the limits.
         CompileError: if the source does not compile, or there is no compiler.
@@ -84,6 +85,12 @@ class KernelFunction:
         for i in self._arrays:
             if args[i] is not None:
                 return args[i].__class__
+        if self._arrays:
+            first = self.signature.parameters[self._arrays[0]]
+            raise TypeError(
+                f"{self.name}: every pointer is None; one array at least, for `{first}` say, must "
+                "tell where the kernel shall run"
+            )
         return np.ndarray
 
     def _prepare(self, kind: type) -> tuple[list[Convert], Callable[..., None]]:
