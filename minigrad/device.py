@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -79,23 +80,32 @@ def looks_later(array: Any) -> bool:
 def check_later(array: Any, skip: int | None, refusal: Callable[[int, int], Any]) -> None:
     """Have the smallest and the largest number of an array on a GPU checked by `refusal`, which
     gives an exception or None, when something is read from there the next time: by `look`."""
+    if array.dtype == np.uint64:  # the kernel computes with int64, where the largest are negative
+        array = array_module(array).minimum(array, np.uint64(np.iinfo(np.int64).max))
     _waiting.checks.append((index_bounds(array, skip=skip), refusal))
     if len(_waiting.checks) > MOST_WAITING:
         look()
 
 
-def check_range(index: Any, refusal: Callable[[int, int], Exception | None]) -> None:
+def check_range(
+    index: Any, refusal: Callable[[int, int], Exception | None], of_nothing: bool = False
+) -> None:
     """Check the smallest and the largest of integers by `refusal`, which gives an exception or
     None. Those on a GPU when something is read from there the next time: to look at once would be
-    to wait for it. (Where a graph is captured, they are not looked at.)"""
+    to wait for it. (Where a graph is captured, they are not looked at.)
+
+    `of_nothing`: they are indices into nothing. None is right then, and that is said now."""
     if not index.size:
         return
-    if looks_later(index):
+    error = None
+    if looks_later(index) and not of_nothing:
         check_later(index, None, refusal)
     elif readable(index):
         error = refusal(int(index.min()), int(index.max()))
-        if error is not None:
-            raise error
+    elif of_nothing:
+        error = refusal(0, 0)
+    if error is not None:
+        raise error
 
 
 def look() -> None:
@@ -122,6 +132,9 @@ def _numbers(arrays: list[Any]) -> list[list[int]]:
     return rows
 
 
+_NUMBER = re.compile("[0-9]{1,9}")
+
+
 def device_name(name: Any) -> str:
     """A device's full name: `"cuda"` is the first GPU.
 
@@ -131,7 +144,7 @@ def device_name(name: Any) -> str:
     kind, _, number = str(name).partition(":")
     if kind == "cpu" and number in ("", "0"):
         return "cpu"
-    if kind == "cuda" and (number.isdecimal() or str(name) == "cuda"):
+    if kind == "cuda" and (_NUMBER.fullmatch(number) or str(name) == "cuda"):
         return f"cuda:{int(number or 0)}"
     raise ValueError(f"to: unknown device {name!r}; wants 'cpu', 'cuda', 'cuda:0', 'cuda:1', ...")
 

@@ -168,6 +168,8 @@ BAD = [
     (TypeError, "full: only floating-point", lambda: mg.full((1,), 1, requires_grad=True)),
     (TypeError, "zeros_like: only float", lambda: mg.zeros_like([1], requires_grad=True)),
     (ValueError, "unknown device 'gpu'", lambda: mg.zeros(1, device="gpu")),
+    (ValueError, "unknown device 'cuda:\u0661'", lambda: mg.zeros(1, device="cuda:\u0661")),
+    (ValueError, "unknown device 'cuda:9999", lambda: mg.zeros(1, device="cuda:" + "9" * 5000)),
     (ValueError, "full: fill_value must be one number", lambda: mg.full((2,), [1.0, 2.0])),
     (ValueError, "full_like: fill_value must be one number", lambda: mg.full_like([1.0], [1.0])),
     (ValueError, "arange: end must be finite, got nan", lambda: mg.arange(NAN)),

@@ -203,6 +203,30 @@ def test_indices_from_main_memory_are_looked_at_there(no_reading: Callable[[], N
     assert not device._waiting.checks
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda nothing, t: nothing[t],
+        lambda nothing, t: mg.gather(nothing, 0, t.unsqueeze(1)),
+        lambda nothing, t: mg.index_select(nothing, 0, t),
+        lambda nothing, t: F.embedding(t, nothing),
+        lambda nothing, t: nothing.__setitem__(t, 1.0),
+    ],
+)
+def test_no_index_picks_from_nothing(call: Callable[[Tensor, Tensor], Any]) -> None:
+    """That is said at once: nothing could be computed meanwhile."""
+    with pytest.raises(IndexError, match="with size 0|weight has 0 rows"):
+        call(mg.zeros(0, 2, device="cuda"), classes(0, 1))
+    call(mg.zeros(0, 2, device="cuda"), classes())  # no index is right
+
+
+def test_the_largest_integers_are_not_negative() -> None:
+    t = mg.tensor(np.array([0, 2**64 - 1], "u8"), device="cuda")
+    for pick in (lambda: table()[t], lambda: F.embedding(t, table())):
+        with pytest.raises(IndexError, match=f"index {2**63 - 1}\\b"):
+            pick().tolist()
+
+
 def test_the_first_of_many() -> None:
     F.cross_entropy(scores(), classes(0, 1, 2))
     F.cross_entropy(scores(), classes(0, 1, 9))

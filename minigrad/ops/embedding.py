@@ -31,7 +31,7 @@ def _indices(input: TensorLike, rows: int, like: Tensor, name: str) -> Tensor:
         value = low if low < 0 else high
         return IndexError(f"{name}: input holds index {value}, weight has {rows} rows")
 
-    check_range(index.data, refusal)
+    check_range(index.data, refusal, not rows)
     return index
 
 

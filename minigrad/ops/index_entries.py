@@ -125,7 +125,7 @@ def check_bounds(shape: tuple[int, ...], index: Index, name: str) -> None:
         if i is Ellipsis:
             dim += len(shape) - taken
         elif is_array(i) and i.dtype.kind in "iu" and i.size and dim < len(shape):
-            check_range(i, functools.partial(_refusal, shape, dim, name))
+            check_range(i, functools.partial(_refusal, shape, dim, name), not shape[dim])
         dim += _dims_of(i)
 
 

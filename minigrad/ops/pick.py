@@ -45,7 +45,7 @@ def _check_range(index: Any, dim: int, n: int, name: str) -> None:
             f"{name}: index {worst} is out of bounds for dimension {dim} with size {n}"
         )
 
-    check_range(index, refusal)
+    check_range(index, refusal, not n)
 
 
 def _check_fits(

@@ -134,7 +134,7 @@ def _check_indices(operation: str, indices: Tensor, size: Size) -> None:
             f"{operation}: indices go from {low} to {high}, but there are {pixels} pixels"
         )
 
-    check_range(indices.data, refusal)
+    check_range(indices.data, refusal, not pixels)
 
 
 @differentiable(
