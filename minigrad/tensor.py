@@ -238,7 +238,7 @@ class Tensor(TensorMethods):
         return (self[i] for i in range(len(self)))
 
     def __contains__(self, value: Any) -> bool:
-        return bool((self.data == getattr(value, "data", value)).any())
+        return value is not None and bool((self == value).any())
 
     # A tensor is not None, as everywhere in Python, whatever it holds.
 
@@ -467,9 +467,7 @@ def together(name: str, *given: Any) -> list[Tensor]:
     Raises:
         TypeError: if tensors or arrays are on different devices; it begins with `name`.
     """
-    found = [as_tensor(x) for x in given]
-    if not all(map(is_placed, given)):
-        found = _as_precise(found, given)
+    found = [as_tensor(x) for x in given] if all(map(is_placed, given)) else _as_precise(given)
     kind = found[0].data.__class__
     for x in found:
         if x.data.__class__ is not kind or (kind is not ndarray and x.device != found[0].device):
@@ -482,18 +480,21 @@ def together(name: str, *given: Any) -> list[Tensor]:
     return [x.to(devices[0]) for x in found]
 
 
-def _as_precise(found: list[Tensor], given: tuple[Any, ...]) -> list[Tensor]:
+def _as_precise(given: tuple[Any, ...]) -> list[Tensor]:
     """What was given as numbers or lists, in the floating type of the first tensor of one: 0.1
     beside a float64 tensor is the float64 0.1, not the float32 one."""
-    types = (x.dtype for x, g in zip(found, given, strict=True) if is_placed(g))
+    types = (as_tensor(x).dtype for x in given if is_placed(x))
     near = next((t for t in types if t.kind in "fc"), None)
     if near is None:
-        return found
+        return [as_tensor(x) for x in given]
     wanted = dtypes.real_and_complex(near)
-    return [
-        as_tensor(g, wanted[x.dtype.kind]) if x.dtype.kind in wanted and not is_placed(g) else x
-        for x, g in zip(found, given, strict=True)
-    ]
+    return [as_tensor(x, None if is_placed(x) else wanted.get(_kind(x))) for x in given]
+
+
+def _kind(data: Any) -> str:
+    """The kind of the numbers of `to_array(data)`."""
+    with np.errstate(over="ignore"):  # of 1e300, which is no float32
+        return to_array(data).dtype.kind
 
 
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:

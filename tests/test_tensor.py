@@ -237,6 +237,27 @@ def test_real_numbers_beside_complex128_are_not_rounded_to_float32():
     assert (x + [0.0, 0.0, 0.1]).tolist() == [0.1 + 0j] * 3
 
 
+def test_large_numbers_of_lists_are_not_rounded_on_the_way():
+    """They were float32 first, with a warning of an overflow."""
+    x = mg.zeros(2, dtype=mg.float64)
+    assert (x + [1e300, -1e300]).tolist() == [1e300, -1e300]
+    assert mg.maximum([1e300, 1e-320], x).tolist() == [1e300, 1e-320]
+
+
+def test_powers_beyond_all_numbers_are_refused():
+    with pytest.raises(ValueError, match="pow: the exponent does not fit into a floating-point"):
+        mg.ones(2) ** 10**400
+    assert (mg.ones(2) ** 10**30).tolist() == [1.0, 1.0]
+
+
+def test_what_a_tensor_contains():
+    x = mg.tensor([1.0, 2.0], dtype=mg.float64)
+    assert 2 in x and 3 not in x and None not in x
+    assert mg.tensor([2.0]) in x and mg.tensor(5) not in x
+    with pytest.raises(TypeError, match="numbers and booleans"):
+        _ = "a" in x
+
+
 def test_lists_with_tensors_of_float64_are_float64():
     x = mg.tensor(np.float64(0.1))
     assert mg.tensor([x, x]).tolist() == [0.1, 0.1]

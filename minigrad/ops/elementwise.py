@@ -186,19 +186,22 @@ WHOLE = [
     sample(7, separated(3, low=1.25, high=1.3)),
 ]
 BY_ZERO = fails(ValueError, "division of integers by zero", integers(3, high=5), 0)
+OF_COMPLEX = fails(TypeError, "wants real numbers, got complex", np.array([1j]), 2.0)
 
 
 def _check_divisor(a: Tensor, b: Tensor, operation: str) -> None:
+    if a.data.dtype.kind == "c":
+        raise TypeError(f"{operation}: wants real numbers, got {a.dtype}")
     if a.data.dtype.kind in "biu" and readable(b.data) and not b.data.all():
         raise ValueError(f"{operation}: division of integers by zero")
 
 
-@differentiable(WHOLE, kind="constant", errors=[MISFIT, BY_ZERO])
+@differentiable(WHOLE, kind="constant", errors=[MISFIT, BY_ZERO, OF_COMPLEX])
 def floor_divide(a: TensorLike, b: TensorLike) -> Tensor:
     """The largest whole number that is at most a / b, elementwise, with broadcasting: a constant.
 
     Raises:
-        ValueError: for a division of integers by zero.
+        ValueError: for a division of integers by zero; TypeError: for complex numbers.
 
     >>> floor_divide([7, -7], 2)
     tensor([ 3, -4])
@@ -211,7 +214,7 @@ def floor_divide(a: TensorLike, b: TensorLike) -> Tensor:
 @differentiable(
     [*WHOLE, sample(real(3, low=2.45, high=2.55), separated(2, 1, low=0.5, high=1.5))],
     kind="piecewise",
-    errors=[MISFIT, BY_ZERO],
+    errors=[MISFIT, BY_ZERO, OF_COMPLEX],
 )
 def remainder(a: TensorLike, b: TensorLike) -> Tensor:
     """a - b * floor(a / b), elementwise, with broadcasting: it has the sign of b.
@@ -219,7 +222,7 @@ def remainder(a: TensorLike, b: TensorLike) -> Tensor:
     VJP: g to a, and -g * floor(a / b) to b.
 
     Raises:
-        ValueError: for a division of integers by zero.
+        ValueError: for a division of integers by zero; TypeError: for complex numbers.
 
     >>> remainder([7, -7], 4)
     tensor([3, 1])

@@ -49,6 +49,7 @@ def _exponent_gradient(g: Any, a: Any, b: Any, y: Any) -> Any:
         fails(
             ValueError, "pow: the exponent 4294967296 does not fit", np.array([2], "i4"), 1 << 32
         ),
+        fails(ValueError, "pow: the exponent .* does not fit into int64", [True], 1 << 70),
         fails(ValueError, "negative power -2", integers(2, high=5), integers(2, low=-2, high=-1)),
     ],
 )
@@ -79,15 +80,23 @@ def _power_of_tensor(a: Tensor, n: float) -> Tensor:
     kind = a.data.dtype.kind
     if kind in "biu" and isinstance(n, float):
         a = floating(a)
-    elif kind == "b":
-        a = to(a, dtype=dtypes.int64)
-    elif kind in "iu":
+    elif kind in "biu":
+        a = to(a, dtype=dtypes.int64) if kind == "b" else a
         _check_integer_power(n)
         if n > np.iinfo(a.data.dtype).max:
             raise ValueError(f"pow: the exponent {n} does not fit into {a.dtype}")
+    elif isinstance(n, int) and not -(2**53) <= n <= 2**53:
+        n = _as_float(n)
     if n == 0:
         return record(pow, a.data**n, (a, vanishing, None))
     return record(pow, a.data**n, (a, lambda g, a: g * (n * a ** (n - 1)), a))
+
+
+def _as_float(n: int) -> float:
+    try:
+        return float(n)
+    except OverflowError:
+        raise ValueError("pow: the exponent does not fit into a floating-point number") from None
 
 
 def _check_integer_power(n: Any) -> None:
