@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from minigrad_kernels import BACKENDS
+from minigrad_kernels import BACKENDS, array_module
 from minigrad_kernels.cuda.graphs import keeping
-from minigrad_kernels.gpus import where
+from minigrad_kernels.gpus import device_of
 from minigrad_kernels.layout import copied
 
 from . import device as devices
@@ -117,7 +117,7 @@ def capture(step: Callable[..., Any], *examples: Tensor, warm_up: int = 2) -> Ca
         RuntimeError: if the step does what cannot be captured; the message says what.
     """
     _check_examples(examples)
-    with where(examples[0].data):
+    with device_of(array_module(examples[0].data)):
         return _warmed_up_and_captured(_cupy(), step, examples, warm_up)
 
 
@@ -185,7 +185,7 @@ class Captured:
         work = self._work
         for each in work.replayed:
             each.check()
-        with where(self._inputs[0].data):
+        with device_of(array_module(self._inputs[0].data)):
             for each in work.replayed:
                 each.advance()
             for x, place in zip(inputs, self._inputs, strict=True):

@@ -13,8 +13,8 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Any
 
@@ -57,12 +57,6 @@ def module_of(array: Any, module: ModuleType | None = None) -> ModuleType:
     cupy = sys.modules["cupy"]
     module = cupy if module is None else module
     return on_gpu(module, cupy, array.data.device_id) if several(cupy) else module
-
-
-def where(array: Any) -> AbstractContextManager[Any]:
-    """The GPU of a CuPy array is the current one meanwhile; needed where there are several."""
-    there: AbstractContextManager[Any] = array.device
-    return there if several(sys.modules["cupy"]) else nullcontext()
 
 
 def _settled(y: Any, plain: type, settled: type) -> Any:
@@ -165,14 +159,12 @@ def on_gpu(module: ModuleType, cupy: ModuleType, device: int) -> ModuleType:
     return _Module(module, cupy, device)
 
 
-@contextmanager
-def current(xp: ModuleType) -> Iterator[None]:
-    """The GPU whose functions `xp` holds is the current one meanwhile."""
-    if isinstance(xp, _Module):
-        with xp.cuda.Device(xp.device):
-            yield
-    else:
-        yield
+def device_of(xp: ModuleType) -> AbstractContextManager[Any]:
+    """A context in which the GPU of what `array_module` gave for an array is the current one."""
+    there: AbstractContextManager[Any] = (
+        xp.cuda.Device(xp.device) if isinstance(xp, _Module) else nullcontext()
+    )
+    return there
 
 
 def _moved(value: Any, cupy: ModuleType, device: int) -> Any:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..arrays import Array
-from ..gpus import current
+from ..gpus import device_of
 
 T = TypeVar("T")
 
@@ -49,9 +49,9 @@ def keep(x: T) -> T:
 
 @contextmanager
 def beside(xp: ModuleType) -> Iterator[None]:
-    """What the body does on the current device is done when it ends, and is no part of a graph that
-    is captured meanwhile: it has a stream of its own, which is waited for."""
-    with xp.cuda.Stream(non_blocking=True) as stream:
+    """What the body does on the GPU of `xp` is done when it ends, and is no part of a graph that is
+    captured meanwhile: it has a stream of its own, which is waited for."""
+    with device_of(xp), xp.cuda.Stream(non_blocking=True) as stream:
         yield
         stream.synchronize()
 
@@ -60,5 +60,5 @@ def uploaded(tables: list[np.ndarray[Any, Any]], xp: ModuleType) -> list[Array]:
     """Copies of NumPy's arrays on the GPU of `xp`, also while a graph is captured."""
     if xp is np:
         return list(tables)
-    with current(xp), beside(xp):
+    with beside(xp):
         return [xp.asarray(table) for table in tables]

@@ -168,10 +168,8 @@ def norms(x: Array, spans: np.ndarray, *, out: Array | None = None) -> Array:
         ValueError: if spans are not pairs, or `out` does not fit.
     """
     check_spans(spans)
-    xp = array_module(x)
-    device = 0 if xp is np else int(x.device.id)
     pairs = spans if isinstance(spans, np.ndarray) else spans.get()
-    begins, ends, firsts = keep(_chunks(pairs.tobytes(), x.size, xp, device))
+    begins, ends, firsts = keep(_chunks(pairs.tobytes(), x.size, array_module(x)))
     source = contiguous(x)
     sums = empty(x, (begins.size,), np.float64)
     y = empty(x, (len(spans),))
@@ -189,9 +187,9 @@ def _wide(x: Array) -> Any:
 
 
 @functools.lru_cache(maxsize=64)
-def _chunks(spans: bytes, size: int, xp: ModuleType, device: int) -> tuple[Array, Array, Array]:
+def _chunks(spans: bytes, size: int, xp: ModuleType) -> tuple[Array, Array, Array]:
     """Where the chunks of all spans begin and end, and which are the first of each span, and the
-    number of chunks. On the device of `xp`, whose number is a part of the cache's key.
+    number of chunks. On the device of `xp`: where there are several, each has its own.
 
     Spans are cut at the ends of the array, as slices are.
     """
