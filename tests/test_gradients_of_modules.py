@@ -146,3 +146,16 @@ def test_a_class_is_no_module() -> None:
 def test_a_random_module_cannot_be_checked() -> None:
     verdict = gradcheck(nn.Sequential(nn.Linear(3, 8), nn.Dropout()), [X])
     assert verdict.unusable and "is it random?" in str(verdict)
+
+
+@pytest.mark.parametrize("dtype", [mg.float32, mg.float64])
+@pytest.mark.parametrize("affine", [True, False])
+def test_running_statistics_stay_what_they_were(dtype: Any, affine: bool) -> None:
+    """Although every call changes them: a count of calls, and numbers of the type of the check."""
+    norm = nn.BatchNorm1d(3, affine=affine).to(dtype)
+    module = nn.Sequential(nn.Linear(3, 3).to(dtype), norm)
+    before = {name: x.numpy().copy() for name, x in norm.named_buffers()}
+    assert "num_batches_tracked" in before
+    assert gradcheck(module, [X])
+    for name, x in norm.named_buffers():
+        np.testing.assert_array_equal(x.numpy(), before[name])

@@ -20,7 +20,7 @@ class Opened:
     """A module that takes its inputs, and behind them the parameters that it is to compute with.
 
     What else it holds, frozen parameters and buffers, is given the precision of these, and their
-    device.
+    device. These are copies: what a call changes in them is forgotten.
 
     Attributes:
         call: the module, or a `functools.partial` of it.
@@ -47,8 +47,9 @@ class Opened:
         for name, own in _state(self.module).items():
             if name not in given:
                 dtype = precision if own.dtype.kind == "f" else own.dtype
-                if (own.dtype, own.device) != (dtype, arguments[-1].device):
-                    given[name] = own.to(arguments[-1].device, dtype)
+                moved = own.to(arguments[-1].device, dtype)
+                # A copy, also of the same type: running statistics may be changed in place.
+                given[name] = moved.clone() if moved is own else moved
         with holding(self.module, given):
             return self.call(*inputs)
 
