@@ -50,7 +50,8 @@ def synchronize(device: Any = None) -> None:
 
     Raises:
         ValueError: if it is no GPU; RuntimeError: if there is no GPU here.
-        IndexError: if a class or an index in what the current thread gave it was out of range.
+        IndexError: if a class or an index in what the current thread gave it was out of range;
+            ValueError: if a probability was.
     """
     number = int(devices.gpu_name(device).partition(":")[2])
     _need_gpu("synchronize")

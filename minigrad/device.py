@@ -112,7 +112,7 @@ def look() -> None:
     """Do the checks that were put off.
 
     Raises:
-        IndexError: the first that there is; the others are forgotten.
+        IndexError, ValueError: the first that there is; the others are forgotten.
     """
     checks = _waiting.checks
     if not checks or capture.active:
