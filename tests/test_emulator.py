@@ -156,6 +156,17 @@ def test_order_dependence_shows(monkeypatch: pytest.MonkeyPatch) -> None:
         last()
 
 
+def test_the_order_holds_behind_a_barrier() -> None:
+    def total() -> float:
+        x = np.ones(64, "f4")
+        PLANTED.kernel("tree_without_barriers")(1, 64, x)
+        return float(x[0])
+
+    assert total() == 7  # thread 0 adds six numbers before others have added anything to them
+    with running("reverse"):
+        assert total() == 64
+
+
 def test_every_block_runs_in_every_order() -> None:
     for order in ("forward", "reverse", "random"):
         for blocks in (1, 2, 3, 4, 30, 97, 98):

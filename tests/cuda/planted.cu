@@ -151,3 +151,14 @@ extern "C" __global__ void reversed(float* x, int barrier) {
 }
 
 extern "C" __global__ void blocks_meet(float* x) { x[threadIdx.x] += 1; }
+
+// The tree of a sum whose barriers are missing: right only if the last thread comes first.
+extern "C" __global__ void tree_without_barriers(float* x) {
+  __shared__ float part[64];
+  part[threadIdx.x] = x[threadIdx.x];
+  __syncthreads();
+  for (int distance = 32; distance > 0; distance /= 2) {
+    if (threadIdx.x < distance) part[threadIdx.x] += part[threadIdx.x + distance];
+  }
+  if (threadIdx.x == 0) x[0] = part[0];
+}

@@ -182,6 +182,8 @@ CUDA_ON_CPU_INLINED inline unsigned barrier(bool condition, Place place) {
     stop_block();
   } else {
     release_barrier();
+    block.turn = block.threads - 1;  // behind a barrier, too, the first comes first, not the last
+    next_thread();
   }
   signal.acquire();
   return block.counted;
