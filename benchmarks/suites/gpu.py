@@ -8,7 +8,7 @@ is compared has the same inputs, in the same memory.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from types import ModuleType
 from typing import Any
 
@@ -292,13 +292,10 @@ class Suite:
         wishes = ([f"{self.device.backend}:{label}"] if label else []) + [self.device.backend]
 
         def run() -> Any:
-            with self._use(*wishes) if label else nullcontext():
+            with kernels.use(*wishes) if label else nullcontext():
                 return call()
 
         return run
-
-    def _use(self, *wishes: str) -> AbstractContextManager[None]:
-        return kernels.use(*wishes)
 
     def convolutions(self) -> Iterator[Case]:
         """3x3 convolutions, forward and both gradients, in float32 and TF32."""

@@ -81,20 +81,20 @@ def resident_class(cupy: ModuleType) -> type:
     for name in dir(plain):
         public = not name.startswith("_") and name not in _READING
         if (public or name in _OPERATORS) and callable(getattr(plain, name)):
-            setattr(made, name, _at_home(cupy, getattr(plain, name), plain, made))
+            setattr(made, name, _on_own_device(cupy, getattr(plain, name), plain, made))
     for name in _PROPERTIES:
         get = inspect.getattr_static(plain, name).__get__
-        setattr(made, name, property(_at_home(cupy, get, plain, made)))
+        setattr(made, name, property(_on_own_device(cupy, get, plain, made)))
 
     def array_function(self: Any, function: Any, types: Any, args: Any, options: Any) -> Any:
         known = [plain if t is made else t for t in types]  # CuPy knows no classes but its own
         return plain.__array_function__(self, function, known, args, options)
 
-    made.__array_function__ = _at_home(cupy, array_function, plain, made)  # type: ignore[attr-defined]
+    made.__array_function__ = _on_own_device(cupy, array_function, plain, made)  # type: ignore[attr-defined]
     return made
 
 
-def _at_home(
+def _on_own_device(
     cupy: ModuleType, method: Callable[..., Any], plain: Any, made: type
 ) -> Callable[..., Any]:
     """A method of arrays, on their GPU.

@@ -35,7 +35,7 @@ def launcher(source: Source, signature: Signature) -> Callable[..., None]:
             [x for x, a, w in zip(hosts, arrays, written, strict=True) if a and w],
         )
 
-    return nvidia.at_home(signature, launch)
+    return nvidia.on_own_device(signature, launch)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ is brought into lines by a pass before it, which also rounds.
 
 from __future__ import annotations
 
-from typing import Any
+import functools
 
 import numpy as np
 
@@ -61,21 +61,6 @@ def matmul_of_bfloat16(a: Array, b: Array, *, out: Array | None = None) -> Array
     return multiplied(a, b, out, bfloat16_product, np.float32)
 
 
-def half_product(operands: Pair, sizes: Sizes, c: Array, **options: Any) -> None:
-    """Products of float16 numbers into c; as `plain_product`."""
-    warpgroup_product(operands, sizes, c, number="half", **options)
-
-
-def tf32_product(operands: Pair, sizes: Sizes, c: Array, **options: Any) -> None:
-    """Products of float32 numbers, rounded to TF32."""
-    warpgroup_product(operands, sizes, c, number="float", **options)
-
-
-def bfloat16_product(operands: Pair, sizes: Sizes, c: Array, **options: Any) -> None:
-    """Products of bfloat16 numbers, or of float32 numbers that are rounded to them."""
-    warpgroup_product(operands, sizes, c, number=BFLOAT16, **options)
-
-
 def warpgroup_product(
     operands: Pair,
     sizes: Sizes,
@@ -119,6 +104,11 @@ def warpgroup_product(
     )
     shared = shared_bytes(chosen.tile)
     launch(run, chosen, operands, sizes, c, bias, relu, shared=shared)
+
+
+half_product = functools.partial(warpgroup_product, number="half")
+tf32_product = functools.partial(warpgroup_product, number="float")
+bfloat16_product = functools.partial(warpgroup_product, number=BFLOAT16)
 
 
 def shared_bytes(tile: Tile) -> int:

@@ -86,10 +86,10 @@ def launcher(source: Source, signature: Signature) -> Callable[..., None]:
                 f"{shared} bytes of dynamic shared memory: {_why(shared, error)}"
             ) from error
 
-    return at_home(signature, run)
+    return on_own_device(signature, run)
 
 
-def at_home(signature: Signature, run: Callable[..., None]) -> Callable[..., None]:
+def on_own_device(signature: Signature, run: Callable[..., None]) -> Callable[..., None]:
     """What runs a kernel on the current GPU, on that of its arrays; itself where there is one GPU.
 
     Raises:
