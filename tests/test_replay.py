@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import functools
 import math
 import os
@@ -38,6 +39,10 @@ def wrong(x: mg.Tensor) -> mg.Tensor:
 
 def right(x: mg.Tensor, scale: float = 1.0) -> mg.Tensor:
     return mg.tanh(x) * scale
+
+
+class Color(enum.IntEnum):
+    RED = 1
 
 
 class Model:
@@ -318,7 +323,7 @@ def test_every_float16_comes_back() -> None:
 @pytest.mark.parametrize(
     "value",
     [0.1, -0.0, math.inf, -math.inf, 3, True, None, "a\n'b'", b"\0", ..., 2 + 1j, (1,), [1, (2.5,)],
-     slice(None, 2), {"a": [1]}, np.dtype("f4")],
+     slice(None, 2), {"a": [1]}, {-math.inf: 1, (np.float64(2), True): 3}, np.dtype("f4")],
 )  # fmt: skip
 def test_values_come_back(value: Any) -> None:
     found = evaluated(value)
@@ -357,8 +362,19 @@ def _unwritable() -> list[Any]:
         def __call__(self, x: mg.Tensor) -> mg.Tensor:
             return x
 
+    class Asked:
+        def __getattr__(self, name: str) -> Any:
+            raise KeyError(name)
+
+        def __call__(self, x: mg.Tensor) -> mg.Tensor:
+            return x
+
     ring, local = Held(), Local()
     ring.held = [ring]
+    lists: list[Any] = []
+    lists.append(lists)
+    names: dict[str, Any] = {}
+    names["self"] = names
     other = FunctionType((lambda x: x * FACTOR).__code__, {"FACTOR": 3.0, "mg": np})
     made: dict[str, Any] = {}
     exec("def typed(x): return x", made)
@@ -368,6 +384,11 @@ def _unwritable() -> list[Any]:
         pytest.param(Held(scale=1.0, held=lock), "type Held, the attribute 'held': a value of type",
                      id="an attribute"),
         pytest.param(ring, "of type Held holds itself", id="a ring"),
+        pytest.param(Held(held=lists), "something holds itself", id="a ring of lists"),
+        pytest.param(Held(held=names), "something holds itself", id="a ring of dictionaries"),
+        pytest.param(Held(held={Color.RED: 1}), "a value of type Color has", id="a key of an Enum"),
+        pytest.param(Held(held=10**5000), "ValueError: Exceeds the limit", id="too many digits"),
+        pytest.param(Asked(), "KeyError: '__name__'", id="an object that has no name"),
         pytest.param(local, "class .*Local of an object cannot be imported", id="a local class"),
         pytest.param(lambda x: next(lock), "refers to 'lock': .* list_iterator|tuple_iterator",
                      id="a closure over an iterator"),

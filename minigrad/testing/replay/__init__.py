@@ -86,6 +86,12 @@ def script(fn: Any, inputs: Any, *, backend: str | None = None, **options: Any) 
         given = [f"{name}={source.value(value)}" for name, value in options.items()]
     except Unwritable as error:
         raise ValueError(f"replay: cannot be written: {error}") from None
+    except RecursionError:
+        why = "something holds itself, or is nested too deeply"
+        raise ValueError(f"replay: cannot be written: {why}") from None
+    except Exception as error:  # objects may raise anything when they are asked what they are
+        why = f"{type(error).__name__}: {error}"
+        raise ValueError(f"replay: cannot be written: {why}") from error
     check, module, first = "gradcheck", "minigrad.testing", ""
     if backend is not None:
         check, module, first = "gradcheck_on", "minigrad.testing.backends", f"{backend!r}, "

@@ -61,9 +61,9 @@ class Numbers:
             return self._tensor(value)
         if isinstance(value, (np.ndarray, np.generic)):
             return self._array(value)
-        if value is None or value is ... or isinstance(value, (bool, int, str, bytes)):
+        if value is None or value is ... or type(value) in (bool, int, str, bytes):
             return "..." if value is ... else repr(value)
-        if isinstance(value, (float, complex)):
+        if type(value) in (float, complex):  # others, such as members of an Enum, are more
             return self._number(value)
         if isinstance(value, type) and issubclass(value, np.generic):
             self.imports.add("import numpy as np")
@@ -78,6 +78,12 @@ class Numbers:
             return self._collection(value)
         raise Unwritable(f"a value of type {type(value).__name__} has no text of its own")
 
+    def key(self, key: Any) -> str:
+        """As `literal`, for the key of a dictionary: numbers of NumPy's are no arrays there."""
+        if type(key) is tuple and key:
+            return f"({', '.join(map(self.key, key))},)"
+        return f"{self.literal(key)}[()]" if isinstance(key, np.generic) else self.literal(key)
+
     def _number(self, value: Any) -> str:
         text = repr(value)
         for name in ("inf", "nan"):
@@ -87,7 +93,8 @@ class Numbers:
 
     def _collection(self, value: Any) -> str:
         if isinstance(value, dict):
-            return "{" + ", ".join(f"{k!r}: {self.literal(v)}" for k, v in value.items()) + "}"
+            pairs = (f"{self.key(k)}: {self.literal(v)}" for k, v in value.items())
+            return f"{{{', '.join(pairs)}}}"
         inside = ", ".join(self.literal(v) for v in value)
         if isinstance(value, list):
             return f"[{inside}]"

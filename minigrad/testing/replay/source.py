@@ -76,7 +76,7 @@ class Source:
                 return f"[{', '.join(inside)}]"
             return f"({', '.join(inside)}{',' if len(inside) == 1 else ''})"
         if type(value) is dict:
-            pairs = (f"{self.numbers.literal(k)}: {self.value(v)}" for k, v in value.items())
+            pairs = (f"{self.numbers.key(k)}: {self.value(v)}" for k, v in value.items())
             return f"{{{', '.join(pairs)}}}"
         if isinstance(value, Parameter):
             return self._objects.parameter(value, "parameter")
