@@ -14,6 +14,7 @@ from .. import dtypes
 from ..arguments import axis_of, integer, sizes_of
 from ..recording import record
 from ..tensor import Tensor, TensorLike, as_tensor, together
+from .elementwise import vanishing
 from .index import getitem
 from .pick import index_select
 from .registry import differentiable, fails, real, sample
@@ -42,8 +43,8 @@ def _part(index: tuple[Any, ...]) -> Callable[[Any], Tensor]:
 
 
 def _nothing(g: Any) -> Tensor:
-    """The rule of a vector of no elements."""
-    return getitem(reshape(g, -1), slice(0))
+    """The rule of a vector of no elements: nothing comes back, in its type and where it is."""
+    return vanishing(getitem(reshape(g, -1), slice(0)))
 
 
 # Several into one
