@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -119,6 +120,9 @@ def _is_shared_view(x: Tensor) -> bool:
     return sys.getrefcount(base) > 3
 
 
+_looking = threading.Lock()
+
+
 def _has_constant_view(x: Tensor) -> bool:
     """Whether another tensor, a constant, shows a part of the memory of `x`, a constant so far."""
     array = x.data
@@ -126,5 +130,11 @@ def _has_constant_view(x: Tensor) -> bool:
     # be found by looking at all objects: slow, but not more than once a tensor.
     if not owns(array) or sys.getrefcount(array) <= 3:
         return False
-    tensors = (t for t in gc.get_objects() if issubclass(type(t), Tensor))
-    return any(t.node is None and getattr(t.data, "base", None) is array for t in tensors)
+    # One thread at a time: the list of all objects keeps views alive that another thread gave up.
+    # What another thread is making at the moment may have no attributes yet.
+    with _looking:
+        tensors = (t for t in gc.get_objects() if issubclass(type(t), Tensor))
+        return any(
+            getattr(t, "node", t) is None and getattr(t.data, "base", None) is array
+            for t in tensors
+        )

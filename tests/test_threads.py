@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numba
@@ -219,3 +220,26 @@ _, status = os.waitpid(child, 0)
 assert right and os.waitstatus_to_exitcode(status) == 0
 """
     processes.run(code)
+
+
+def test_views_that_another_thread_gave_up_are_gone() -> None:
+    """Whether a constant has views is found by looking at all objects, those of other threads too:
+    that neither keeps them alive, nor is it stopped by what is not made yet."""
+
+    def work() -> int:
+        refused = 0
+        for _ in range(50):
+            x, w = minigrad.ones(3), minigrad.ones(3, requires_grad=True)
+            view = x[1:]
+            try:
+                x += w
+            except RuntimeError:
+                refused += 1
+            del view
+            x += w
+            assert x.tolist() == [2.0, 2.0, 2.0]
+        return refused
+
+    with ThreadPoolExecutor(3) as pool:
+        futures = [pool.submit(work) for _ in range(3)]
+        assert [f.result() for f in futures] == [50, 50, 50]
