@@ -92,7 +92,8 @@ def test_language() -> None:
 REFUSED = {
     "half h = 1;": "half and its functions come with #include <cuda_fp16.h>",
     "__nv_bfloat16 h;": "come with #include <cuda_bf16.h>",
-    "x[0] = max(x[0], 0);": "ambiguous",
+    "x[0] = max(x[0], 0);": "an integer is ambiguous; write 0.0f for 0",
+    "x[0] = min(1, x[0]);": "min() of a floating-point number and an integer is ambiguous",
     "threadIdx.x = 1;": "read-only",
     "int n = x[0]; float local[n]; x[0] = local[0];": "variable length array",
     "int numbers[warpSize]; x[0] = numbers[0];": "variable length array",

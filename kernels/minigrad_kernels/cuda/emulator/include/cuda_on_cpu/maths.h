@@ -21,7 +21,7 @@ inline float __frsqrt_rn(float x) { return rsqrtf(x); }
 inline float __fdividef(float a, float b) { return a / b; }
 inline float __saturatef(float x) { return fminf(fmaxf(x, 0.0f), 1.0f); }
 
-// As CUDA has them: two numbers of one kind. `max(x, 0)` of a float is ambiguous there, too.
+// As CUDA has them: two numbers of one kind.
 #define CUDA_ON_CPU_EXTREMES(Value, A, B)       \
   inline Value max(A first, B second) {         \
     Value a = first, b = second;                \
@@ -48,6 +48,20 @@ CUDA_ON_CPU_REAL_EXTREMES(float, float, float)
 CUDA_ON_CPU_REAL_EXTREMES(double, double, double)
 CUDA_ON_CPU_REAL_EXTREMES(double, float, double)
 CUDA_ON_CPU_REAL_EXTREMES(double, double, float)
+
+// What is ambiguous there, too, in one sentence instead of a list of all that might be meant.
+#define CUDA_ON_CPU_MIXED_EXTREME(name)                                                       \
+  template <class A, class B>                                                                 \
+  inline std::enable_if_t<std::is_arithmetic_v<A> && std::is_arithmetic_v<B> &&               \
+                              std::is_floating_point_v<A> != std::is_floating_point_v<B>,     \
+                          A>                                                                  \
+  name(A a, B) {                                                                              \
+    static_assert(sizeof(A) == 0, #name "() of a floating-point number and an integer is "    \
+                                        "ambiguous; write 0.0f for 0, or T(0) of a type T");  \
+    return a;                                                                                 \
+  }
+CUDA_ON_CPU_MIXED_EXTREME(max)
+CUDA_ON_CPU_MIXED_EXTREME(min)
 
 // Functions that C++ has not
 
