@@ -211,6 +211,20 @@ def test_two_gpus_are_not_mixed(gpus: Any) -> None:
             combine()
 
 
+@pytest.mark.parametrize("optimizer", [mg.optim.SGD, mg.optim.Adam])
+def test_a_gradient_on_another_gpu_is_refused(optimizer: Any, gpus: Any) -> None:
+    """Before any parameter is changed; and with the right one the step is done."""
+    p, q = (nn.Parameter(mg.ones(3, device=THERE)) for _ in range(2))
+    p.grad, q.grad = mg.ones(3, device=THERE), mg.ones(3, device="cuda:0")
+    update = optimizer([p, q], lr=0.5)
+    with pytest.raises(ValueError, match="gradient .* on cuda:0 for a parameter .* on cuda:1"):
+        update.step()
+    assert p.tolist() == q.tolist() == [1.0, 1.0, 1.0]
+    q.grad = q.grad.to(THERE)
+    update.step()
+    assert p.tolist() == q.tolist() == pytest.approx([0.5, 0.5, 0.5])
+
+
 def test_no_launch_takes_arrays_of_two(kernels: Any) -> None:
     run = next(i for i in KERNELS["relu_gradient"].implementations if i.backend == "cuda").run
     with pytest.raises(ValueError, match=r"is on cuda:0, .* on cuda:1: a kernel takes arrays of"):

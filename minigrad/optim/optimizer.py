@@ -247,7 +247,8 @@ def check_gradient(name: str, p: Tensor) -> None:
     """Refuse what would fail, or go wrong silently, in the middle of a step."""
     g = p.grad
     assert g is not None
-    if g.data.shape != p.data.shape or g.data.__class__ is not p.data.__class__:
+    elsewhere = g.data.__class__ is not p.data.__class__ or (p.is_cuda and g.device != p.device)
+    if g.data.shape != p.data.shape or elsewhere:
         raise ValueError(
             f"{name}: a gradient of shape {g.shape} on {g.device} for a parameter of shape "
             f"{p.shape} on {p.device}"
