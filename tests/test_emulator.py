@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 import os
 import re
 import signal
@@ -202,9 +204,21 @@ def launched_in_two_blocks(name: str, *args: Any) -> EmulatorError:
     return caught.value
 
 
-def test_memory_that_there_is_not() -> None:
-    y, x = np.zeros((2, 64), "f4")
-    far = 2**31 - 1  # 8 GB behind: further than any array of this process
+@pytest.fixture
+def lonely() -> Iterator[list[np.ndarray[Any, Any]]]:
+    """Two arrays with nothing for 32 GB behind them: elsewhere there may be memory of others."""
+    private, usable = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, mmap.PROT_READ | mmap.PROT_WRITE
+    memory = [mmap.mmap(-1, 1 << 35, flags=private, prot=0) for _ in range(2)]
+    places = [np.frombuffer(m, "u1", 1).ctypes.data for m in memory]
+    for place in places:
+        size = ctypes.c_size_t(mmap.PAGESIZE)
+        assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(place), size, usable) == 0
+    yield [np.ctypeslib.as_array((ctypes.c_float * 64).from_address(p)) for p in places]
+
+
+def test_memory_that_there_is_not(lonely: list[np.ndarray[Any, Any]]) -> None:
+    x, y = lonely
+    far = 2**31 - 1  # 8 GB behind
     error = launched_in_two_blocks("far_away", x, y, far, 0)
     check_far(error, "float value = x[from];", "read where there is no memory, ")
     place = f"{4 * far - x.nbytes:,} bytes behind the end of `const float* x`, the nearest array"
