@@ -10,7 +10,9 @@ import pytest
 import minigrad as mg
 from minigrad.testing import Verdict, gradcheck
 from minigrad.testing.checker.functions import as_function
+from minigrad.testing.checker.oracles import Line
 from minigrad.testing.checker.place import ExhaustedError, Place
+from minigrad.testing.checker.taylor import Study
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(4, 5))
@@ -249,3 +251,16 @@ def test_kinks_of_the_first_derivative_at_the_point_and_beside_it(seed: int) -> 
     y = np.array([[0.0, 1e-07, 1e-12], [1e-10, 1e-7, 0.0]])
     verdict = gradcheck(lambda x, y: mg.ops.huber_loss(x, y), [x, y], order=2, seed=seed)
     assert verdict.ok, str(verdict)
+
+
+def test_a_remainder_below_the_rounding_of_what_cancels_says_nothing() -> None:
+    a = 1 + 1e-11  # of x a - x, steps below 1e-5 leave nothing but the rounding of x a
+    line = Line(lambda arrays: [arrays[0] * a - arrays[0]], [np.array([1.999])], [np.ones(1)])
+    here = np.array([1.999 * a - 1.999])
+
+    def study(shaken: float) -> Study:
+        eps = float(np.finfo("f8").eps)
+        return Study(line, np.ones(1), here, a - 1, a - 1, eps, np.array([shaken]))
+
+    assert study(0.0).says_wrong
+    assert not study(4e-16).says_wrong

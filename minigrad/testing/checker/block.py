@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 SMALLEST = 1e-12  # two zeros are equal if the oracle is that certain of its own
 RELATIVE = 1e-10  # of the largest derivative of the same output: rounding in rules and functions
 ABSENT = 1e-6  # a row that is so small beside the others may be what is left of a cancellation
+KNOWN = 5e-4  # of itself; where no remainder tells, that will do: a thousandth still shows
 SURE = 1e-6  # a derivative known less well than this, relative to its size, is in doubt
 CLOSELY = 8  # so many wrong columns are measured again with all steps
 TAYLOR = 64  # so many doubtful entries get a Taylor-remainder test
@@ -272,9 +273,11 @@ class Block:
             return "unclear"
         for row, column in places:
             study = self._study((row, column))
+            enough = self.allowed[row, column] <= KNOWN * abs(self.seen[row, column])
+            known = enough and not self.wrong[row, column]
             if study.says_wrong:
                 different[row, column] = True
-            elif not (study.says_right or study.most <= limit):
+            elif not (study.says_right or study.most <= limit or known):
                 unclear[row, column] = True
         self.wrong = different if different.any() else unclear
         if different.any() or not unclear.any():
@@ -314,10 +317,10 @@ class Block:
 
     def _study(self, at: tuple[int, int]) -> Study:
         row, column = at
-        here = self.comparison.place.here
-        weights = self.comparison.rows.of(row, here.size)
+        place = self.comparison.place
+        weights = self.comparison.rows.of(row, place.here.size)
         numbers = float(self.said[at]), float(self.seen[at])
-        return Study(self.lines[column], weights, here, *numbers, self.comparison.place.eps)
+        return Study(self.lines[column], weights, place.here, *numbers, place.eps, place.noise)
 
     def _why_vacuous(self) -> str:
         """What to say of a derivative that is zero."""

@@ -35,6 +35,8 @@ class Study:
         said: v^T J u by the rule.
         seen: v^T J u by the oracle.
         eps: of the type that the function computes in.
+        shaken: by how much each output changes when the inputs change in their last digits. What
+            cancels within the function leaves rounding that near steps along the line hide.
     """
 
     def __init__(
@@ -45,9 +47,10 @@ class Study:
         said: float,
         seen: float,
         eps: float,
+        shaken: np.ndarray,
     ) -> None:
         self.line, self.weights, self.here = line, weights, here
-        self.said, self.seen, self.eps = said, seen, eps
+        self.said, self.seen, self.eps, self.shaken = said, seen, eps, shaken
         # Near 0 a function may change on the scale of the input: go on to steps well below it.
         smaller = math.log10(line.reach) - math.log10(line.size) if line.size else 0.0
         points = POINTS + min(FURTHER, int(2 * smaller))
@@ -79,7 +82,8 @@ class Study:
                 gamma = math.factorial(k) ** 2 / math.factorial(2 * k)
                 found.append(math.sqrt(gamma * float(np.mean(table * table))))
         used = self.weights != 0
-        rounding = self.eps * float(abs(self.weights[used]) @ abs(self.here[used]))
+        each = np.maximum(self.eps * abs(self.here[used]), self.shaken[used])
+        rounding = float(abs(self.weights[used]) @ each)
         return max(float(np.median(found)), rounding) if np.isfinite(found).all() else rounding
 
     @cached_property
